@@ -1,0 +1,1 @@
+"""Hookline's services, and the suite that runs them on one machine."""

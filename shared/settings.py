@@ -1,0 +1,77 @@
+"""Every setting, its default and its meaning. Read once, from the environment (prefix `HOOKLINE_`)."""
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.errors import OperatorError
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Splits "host:port" ("[::1]:50051" for IPv6). Raises ValueError when it is not one."""
+    host, colon, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not (host and colon and port.isascii() and port.isdigit() and int(port) < 65536):
+        raise ValueError(f"{address!r} is not host:port")
+    return host, int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` can be reached from this machine only. A name other than "localhost" counts as reachable."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _checked_address(address: str) -> str:
+    split_address(address)
+    return address
+
+
+Address = Annotated[str, AfterValidator(_checked_address)]
+
+
+class Settings(BaseSettings):
+    """The settings of every process of the suite."""
+
+    model_config = SettingsConfigDict(env_prefix="HOOKLINE_", extra="ignore")
+
+    database_url: str | None = None
+    """PostgreSQL (16 or later), as `postgresql://user:password@host/database`. Required unless `--embedded`."""
+    data_dir: Path = Path(".hookline")
+    """Where the embedded servers keep their data. Relative to the working directory."""
+    ingest_address: Address = "127.0.0.1:50051"
+    export_address: Address = "127.0.0.1:50053"
+    metrics_address: Address | None = None
+    """Where a service serves Prometheus metrics, `GET /metrics`. None: nowhere. `run` counts the port up from here,
+    one for each service; its default is 127.0.0.1:9464."""
+    allow_insecure: bool = False
+    """Allows listening beyond this machine. There is no TLS and no token yet: only behind something that has both."""
+    reflection: bool = True
+    """Lets grpcurl and `buf curl` ask a service what it can do."""
+    log_level: str = "info"
+    """debug · info · warning · error. Calls that succeed are logged at debug."""
+    database_connections: int = Field(default=8, ge=2, le=200)
+    """Connections to PostgreSQL that one process opens at most."""
+    drain_seconds: float = Field(default=5, ge=0, le=300)
+    """How long a stopping service waits for calls under way. Streams that take longer are cut: UNAVAILABLE."""
+    max_call_seconds: float = Field(default=60, gt=0)
+    """A unary call's time is capped to this, whatever its own deadline."""
+    max_event_bytes: int = Field(default=1024 * 1024, ge=1024, le=8 * 1024 * 1024)
+    """A larger payload is rejected."""
+    max_queued_bytes: int = Field(default=64 * 1024 * 1024, ge=1024 * 1024)
+    """Payload bytes that an ingest process holds uncommitted; beyond it, callers are told RESOURCE_EXHAUSTED."""
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Reads the settings. Raises OperatorError with one plain sentence when one of them is wrong."""
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        name = "HOOKLINE_" + "_".join(str(part) for part in wrong["loc"]).upper()
+        raise OperatorError(f"{name} is wrong: {wrong['msg'].removeprefix('Value error, ')}.") from None
