@@ -66,6 +66,15 @@ class Settings(BaseSettings):
     max_queued_bytes: int = Field(default=64 * 1024 * 1024, ge=1024 * 1024)
     """Payload bytes that an ingest process holds uncommitted; beyond it, callers are told RESOURCE_EXHAUSTED."""
 
+    @property
+    def required_database_url(self) -> str:
+        """`database_url`. Raises OperatorError when it is not set."""
+        if not self.database_url:
+            raise OperatorError(
+                "HOOKLINE_DATABASE_URL is not set; it names the PostgreSQL to use, and `--embedded` brings one along."
+            )
+        return self.database_url
+
 
 def load_settings(**overrides: Any) -> Settings:
     """Reads the settings. Raises OperatorError with one plain sentence when one of them is wrong."""

@@ -1,0 +1,68 @@
+"""The command itself: its subcommands, and how whatever happens becomes an exit status."""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from hookline.cli.errors import EXIT_STATUSES, PIPE_CLOSED, explain
+from hookline.cli.events import get, list_events, mark, quarantine
+from hookline.cli.export import export
+from hookline.cli.ingest import ingest
+from hookline.cli.output import fail
+
+
+class _Suite(click.Group):
+    """Ends the process itself, with a status of ours: click's own has 1 for nearly everything."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            status = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # As `| head` does. What is still buffered must go somewhere when Python flushes it at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return PIPE_CLOSED
+        return status
+
+    def main(self, args: Sequence[str] | None = None, *others: Any, **options: Any) -> NoReturn:
+        arguments = sys.argv[1:] if args is None else list(args)
+        try:
+            status = super().main(args, *others, **(options | {"standalone_mode": False})) or 0
+        except Exception as error:
+            failure = explain(error)
+            as_json = "--json" in arguments
+            if isinstance(error, click.ClickException) and not as_json:
+                error.show()
+            else:
+                fail(failure, as_json=as_json)
+            status = failure.exit_status
+        sys.exit(status)
+
+
+@click.group(cls=_Suite, epilog=EXIT_STATUSES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="hookline")
+def cli() -> None:
+    """Hookline, the system of record for webhook events: store them, look at them, get them out.
+
+    \b
+    Examples:
+      hookline ingest events.ndjson --company acme
+      hookline list --company acme
+      hookline export --company acme -o events.csv
+    """
+
+
+for _command in (ingest, export, list_events, get, mark, quarantine):
+    cli.add_command(_command)
+
+
+def main() -> NoReturn:
+    """Runs the command with the process's arguments, and ends the process."""
+    # As for Ctrl-C: leave in order, so that no half file stays behind.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    cli.main()
+    raise AssertionError("main ends the process")

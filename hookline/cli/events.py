@@ -1,0 +1,180 @@
+"""`hookline list`, `get`, `mark` and `quarantine`."""
+
+import base64
+from itertools import islice
+from typing import Any
+
+import click
+
+from hookline.cli import exact_json
+from hookline.cli.errors import NOT_FOUND
+from hookline.cli.options import Session, filter_options, order_options, session_options
+from hookline.client import Event, Filter, Mark, MarkOutcome, Order, ProcessingStatus, QuarantinedEvent
+from hookline.client.ingest import reason_name
+
+_MAX_PAGE = 1000
+_EVENT_TITLES = ("NUMBER", "OCCURRED", "TYPE", "SOURCE", "CUSTOMER", "PRODUCT", "TOTAL", "STATUS", "EVENT ID")
+_QUARANTINE_TITLES = ("SINCE", "TIMES", "SOURCE", "REASON", "MESSAGE", "BYTES", "QUARANTINE ID")
+
+
+@click.command("list")
+@click.option("--limit", type=click.IntRange(min=0), default=50, show_default=True, metavar="N", help="0: no limit.")
+@click.option("--payload", is_flag=True, help="With the payloads; only with --json.")
+@order_options
+@session_options
+@filter_options
+def list_events(session: Session, limit: int, payload: bool, order: Order | None, where: Filter | None) -> None:
+    """List events, newest first unless told otherwise.
+
+    \b
+    Examples:
+      hookline list --company acme
+      hookline list --company acme --type order_approved --since 2026-01-31T12:00:00Z --limit 10
+      hookline list --company acme --json --payload --limit 0 | jq .payload
+    """
+    if payload and not session.output.as_json:
+        raise click.UsageError("--payload goes with --json: a table has no room for payloads.")
+    page_size = min(limit or _MAX_PAGE, _MAX_PAGE)
+    with session.client() as client:
+        every = client.list(session.company, where, page_size=page_size, order=order, full=payload)
+        events = islice(every, limit or None)
+        if session.output.as_json:
+            for event in events:
+                session.output.record(_event_fields(event, with_payload=payload))
+        else:
+            session.output.table(_EVENT_TITLES, (_event_row(event) for event in events))
+
+
+@click.command()
+@click.argument("event_id")
+@session_options
+def get(session: Session, event_id: str) -> None:
+    """Show one event as JSON, with its payload.
+
+    \b
+    Examples:
+      hookline get 0198c1c4-7d9e-7cc0-8000-5c1f0e6d7a10 --company acme
+      hookline get 0198c1c4-7d9e-7cc0-8000-5c1f0e6d7a10 --company acme --json | jq .payload
+    """
+    with session.client() as client:
+        event = client.get(session.company, event_id)
+    session.output.record(_event_fields(event, with_payload=True), indent=0 if session.output.as_json else 2)
+
+
+@click.command()
+@click.argument("event_ids", nargs=-1, required=True, metavar="EVENT_ID...")
+@click.option("--processed", "status", flag_value="processed", help="Your systems have dealt with them.")
+@click.option("--failed", "status", flag_value="failed", help="Your systems tried and failed.")
+@click.option("--error", default="", metavar="TEXT", help="Why they failed; only with --failed.")
+@session_options
+def mark(session: Session, event_ids: tuple[str, ...], status: str | None, error: str) -> int:
+    """Note what your systems have done with events.
+
+    \b
+    Examples:
+      hookline mark 0198c1c4-7d9e-7cc0-8000-5c1f0e6d7a10 --processed --company acme
+      hookline mark 0198c1c4-7d9e-7cc0-8000-5c1f0e6d7a10 --failed --error "no such product" --company acme
+    """
+    if status is None:
+        raise click.UsageError("Marked as what? Give --processed or --failed.")
+    if error and status != "failed":
+        raise click.UsageError("--error goes with --failed only.")
+    wanted = ProcessingStatus.PROCESSING_STATUS_PROCESSED
+    if status == "failed":
+        wanted = ProcessingStatus.PROCESSING_STATUS_FAILED
+    marks = [Mark(event_id=event_id, status=wanted, error=error) for event_id in event_ids]
+    with session.client() as client:
+        outcomes = client.mark(session.company, marks)
+    for event_id, outcome in zip(event_ids, outcomes, strict=True):
+        name = MarkOutcome.Name(outcome).removeprefix("MARK_OUTCOME_").lower()
+        session.output.summary({"event_id": event_id, "outcome": name}, f"{event_id} {name.replace('_', ' ')}")
+    return NOT_FOUND if MarkOutcome.MARK_OUTCOME_NOT_FOUND in outcomes else 0
+
+
+@click.command()
+@click.option("--limit", type=click.IntRange(min=0), default=50, show_default=True, metavar="N", help="0: no limit.")
+@session_options
+def quarantine(session: Session, limit: int) -> None:
+    """List what could not be understood and was set aside, newest first.
+
+    With --json each has the first 4 KiB of what came, in Base64: it may be anything.
+
+    \b
+    Examples:
+      hookline quarantine --company acme
+      hookline quarantine --company acme --json | jq -r '.payload_prefix_base64 | @base64d'
+    """
+    with session.client() as client:
+        items = islice(client.quarantine(session.company), limit or None)
+        if session.output.as_json:
+            for item in items:
+                session.output.record(_quarantine_fields(item))
+        else:
+            session.output.table(_QUARANTINE_TITLES, (_quarantine_row(item) for item in items))
+
+
+def _event_fields(event: Event, *, with_payload: bool) -> dict[str, Any]:
+    has_total = event.HasField("total")
+    fields: dict[str, Any] = {
+        "event_id": event.event_id,
+        "sequence": event.sequence,
+        "type": event.type,
+        "customer_name": event.customer_name or None,
+        "product_name": event.product_name or None,
+        "total": event.total.amount if has_total else None,
+        "currency": (event.total.currency or None) if has_total else None,
+        "source": event.source,
+        "platform": event.platform,
+        "dedup_key": event.dedup_key,
+        "status": _status(event),
+        "status_error": event.status_error or None,
+        "occurred_time": event.occurred_time.ToJsonString(),
+        "received_time": event.received_time.ToJsonString(),
+    }
+    if with_payload:
+        fields["payload"] = exact_json.loads(event.payload)
+    return fields
+
+
+def _event_row(event: Event) -> tuple[str, ...]:
+    return (
+        str(event.sequence),
+        event.occurred_time.ToJsonString(),
+        event.type,
+        event.source,
+        event.customer_name,
+        event.product_name,
+        f"{event.total.amount} {event.total.currency}".strip(),
+        _status(event),
+        event.event_id,
+    )
+
+
+def _status(event: Event) -> str:
+    return ProcessingStatus.Name(event.status).removeprefix("PROCESSING_STATUS_").lower()
+
+
+def _quarantine_fields(item: QuarantinedEvent) -> dict[str, Any]:
+    return {
+        "quarantine_id": item.quarantine_id,
+        "source": item.source,
+        "platform": item.platform or None,
+        "reason": reason_name(item.reason),
+        "message": item.message,
+        "payload_size": item.payload_size,
+        "payload_prefix_base64": base64.b64encode(item.payload_prefix).decode(),
+        "quarantined_time": item.quarantined_time.ToJsonString(),
+        "times_received": item.times_received,
+    }
+
+
+def _quarantine_row(item: QuarantinedEvent) -> tuple[str, ...]:
+    return (
+        item.quarantined_time.ToJsonString(),
+        str(item.times_received),
+        item.source,
+        reason_name(item.reason),
+        item.message,
+        str(item.payload_size),
+        item.quarantine_id,
+    )

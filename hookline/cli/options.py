@@ -1,0 +1,133 @@
+"""The options that commands share, and what they come to."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from typing import Any, TypeVar, get_args
+
+import click
+
+from hookline.cli.output import Output
+from hookline.client import Client, Filter, Status
+
+CONNECT_PATIENCE = 2.0
+"""Seconds after which an address where nothing has ever answered is taken to be wrong."""
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Session:
+    """Who is asking, where, and how it is told."""
+
+    company: str
+    output: Output
+    ingest_address: str | None
+    export_address: str | None
+    patience: float
+
+    def client(self) -> Client:
+        """A client; the caller closes it."""
+        return Client(
+            self.ingest_address,
+            self.export_address,
+            patience=self.patience,
+            connect_patience=min(self.patience, CONNECT_PATIENCE),
+        )
+
+
+def session_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options of every command, given to it as its first argument, a Session."""
+
+    @click.option("--company", metavar="ID", required=True, envvar="HOOKLINE_COMPANY", show_envvar=True, help="Whose.")
+    @click.option(
+        "--ingest-address",
+        metavar="HOST:PORT",
+        envvar="HOOKLINE_INGEST_ADDRESS",
+        show_envvar=True,
+        help="Where the ingest service is. Default: 127.0.0.1:50051.",
+    )
+    @click.option(
+        "--export-address",
+        metavar="HOST:PORT",
+        envvar="HOOKLINE_EXPORT_ADDRESS",
+        show_envvar=True,
+        help="Where the export service is. Default: 127.0.0.1:50053.",
+    )
+    @click.option(
+        "--patience",
+        type=click.FloatRange(min=0),
+        default=10,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long to keep trying when a service goes away.",
+    )
+    @click.option("--json", "as_json", is_flag=True, help="Results and errors as JSON, one object a line.")
+    @click.option("--quiet", "-q", is_flag=True, help="No progress, notes or summaries.")
+    @functools.wraps(command)
+    def with_session(
+        company: str,
+        ingest_address: str | None,
+        export_address: str | None,
+        patience: float,
+        as_json: bool,
+        quiet: bool,
+        **others: Any,
+    ) -> Any:
+        output = Output(as_json=as_json, quiet=quiet)
+        return command(Session(company, output, ingest_address, export_address, patience), **others)
+
+    return with_session
+
+
+def moment(value: str) -> datetime:
+    """Reads a time of RFC 3339, or a date, which means its first moment in UTC."""
+    try:
+        read = datetime.fromisoformat(value)
+        return read if read.tzinfo else datetime.combine(date.fromisoformat(value), time(), UTC)
+    except ValueError:
+        raise click.BadParameter(
+            f"{value!r} is neither a date like 2026-01-31 nor a time like 2026-01-31T12:00:00Z."
+        ) from None
+
+
+def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options that choose events, given to the command as `where`, a Filter or None for all."""
+
+    @click.option("--type", "types", multiple=True, metavar="TYPE", help="Of this type; may be repeated.")
+    @click.option("--source", "sources", multiple=True, metavar="NAME", help="From this source; may be repeated.")
+    @click.option(
+        "--status",
+        "statuses",
+        multiple=True,
+        type=click.Choice(get_args(Status)),
+        help="With this status; may be repeated.",
+    )
+    @click.option("--since", type=moment, metavar="TIME", help="Occurred then or later: RFC 3339, or a date (UTC).")
+    @click.option("--until", type=moment, metavar="TIME", help="Occurred before then.")
+    @click.option("--received-since", type=moment, metavar="TIME", help="Stored then or later.")
+    @click.option("--received-until", type=moment, metavar="TIME", help="Stored before then.")
+    @functools.wraps(command)
+    def with_filter(
+        session: Session,
+        types: tuple[str, ...],
+        sources: tuple[str, ...],
+        statuses: tuple[Status, ...],
+        since: datetime | None,
+        until: datetime | None,
+        received_since: datetime | None,
+        received_until: datetime | None,
+        **others: Any,
+    ) -> Any:
+        where = Filter(types, sources, statuses, since, until, received_since, received_until)
+        return command(session, where=None if where == Filter() else where, **others)
+
+    return with_filter
+
+
+def order_options(command: _Command) -> _Command:
+    """Adds the flags for the order, given to the command as `order`."""
+    oldest = click.option("--oldest-first", "order", flag_value="oldest_first", help="In the order of storing.")
+    newest = click.option("--newest-first", "order", flag_value="newest_first", help="The event stored last first.")
+    return oldest(newest(command))

@@ -1,0 +1,45 @@
+"""What only a terminal can show. The one module that imports rich; itself imported only when needed."""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from hookline.cli.output import Advance
+
+
+def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Prints a table on stdout. Cells are shown as they are, not read as markup."""
+    shown = Table(box=None, header_style="bold", pad_edge=False)
+    for title in titles:
+        shown.add_column(title, overflow="fold")
+    for row in rows:
+        shown.add_row(*(Text(cell) for cell in row))
+    Console().print(shown)
+
+
+@contextmanager
+def progress(label: str) -> Iterator[Advance]:
+    """Shows a bar, the number of events and their rate on stderr, and takes it away at the end."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[events]:,} events"),
+        TextColumn("{task.fields[rate]:,.0f}/s"),
+    )
+    started = time.monotonic()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=None, events=0, rate=0)
+
+        def advance(part: float | None, events: int) -> None:
+            rate = events / max(time.monotonic() - started, 1e-9)
+            if part is None:
+                bar.update(task, events=events, rate=rate)
+            else:
+                bar.update(task, total=1, completed=part, events=events, rate=rate)
+
+        yield advance

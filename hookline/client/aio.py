@@ -1,0 +1,295 @@
+"""The client for asyncio. Only waiting, sending and receiving: everything else is shared with `sync`, where each
+method is documented."""
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
+from contextlib import aclosing, suppress
+from typing import Self, TypeVar
+
+import grpc
+
+from hookline.client import requests
+from hookline.client.errors import Unavailable
+from hookline.client.export import ExportCheck, ExportProgress, ExportSummary, WholeFile
+from hookline.client.ingest import Batch, Batcher, IngestJob, IngestSummary
+from hookline.client.requests import Filter, Format, Order
+from hookline.client.retry import BrokenStream, Endpoint, Retry
+from hookline.events.v1.events_pb2 import Event
+from hookline.export.v1.event_query_service_pb2 import GetEventRequest, ListEventsRequest, ListEventsResponse
+from hookline.export.v1.event_query_service_pb2_grpc import EventQueryServiceStub
+from hookline.export.v1.export_service_pb2 import ExportEventsRequest
+from hookline.export.v1.export_service_pb2_grpc import ExportServiceStub
+from hookline.ingest.v1.ingest_service_pb2 import (
+    IngestEventStreamRequest,
+    IngestEventStreamResponse,
+    IngestResult,
+    ListQuarantinedEventsRequest,
+    MarkEventsRequest,
+    MarkEventsResponse,
+    QuarantinedEvent,
+)
+from hookline.ingest.v1.ingest_service_pb2_grpc import IngestServiceStub
+
+_Request = TypeVar("_Request")
+_Response = TypeVar("_Response")
+
+
+_Outbox = asyncio.Queue[IngestEventStreamRequest | None]
+
+
+class AsyncClient:
+    """Talks to Hookline; arguments, errors and all else are those of `Client`. An async context manager.
+
+    To be made inside the event loop that uses it. An iterator that is not read to its end should be closed
+    (`contextlib.aclosing`): only then does its call end at once.
+    """
+
+    def __init__(
+        self,
+        ingest: str | None = None,
+        export: str | None = None,
+        *,
+        timeout: float = 60,
+        patience: float = 60,
+        connect_patience: float | None = None,
+    ) -> None:
+        self._timeout = timeout
+        self._ingest_endpoint, self._export_endpoint = requests.endpoints(ingest, export, patience, connect_patience)
+        self._channels = [
+            grpc.aio.insecure_channel(endpoint.address, requests.CHANNEL_OPTIONS)
+            for endpoint in (self._ingest_endpoint, self._export_endpoint)
+        ]
+        self._ingest_stub = IngestServiceStub(self._channels[0])
+        self._query_stub = EventQueryServiceStub(self._channels[1])
+        self._export_stub = ExportServiceStub(self._channels[1])
+
+    async def close(self) -> None:
+        """Closes the connections; calls under way end with an error."""
+        for channel in self._channels:
+            await channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def ingest(self, company: str, payload: bytes, platform: str = "", source: str = "") -> IngestResult:
+        """Stores one event: see `Client.ingest`."""
+        request = requests.ingest_event(company, payload, platform, source)
+        return (await self._call(self._ingest_endpoint, self._ingest_stub.IngestEvent, request)).result
+
+    async def ingest_many(
+        self,
+        company: str,
+        payloads: Iterable[bytes] | AsyncIterable[bytes],
+        platform: str = "",
+        source: str = "",
+        *,
+        batch_size: int = 500,
+        progress: Callable[[IngestSummary], object] | None = None,
+    ) -> IngestSummary:
+        """Stores events in batches over one stream: see `Client.ingest_many`. `payloads` may be asynchronous."""
+        batches = _cut(Batcher(company, platform, source, batch_size), payloads)
+        job, retry = IngestJob(), Retry(self._ingest_endpoint)
+        while True:
+            outbox: _Outbox = asyncio.Queue()
+            for batch in job.unacknowledged:
+                outbox.put_nowait(batch.request)
+            call = self._ingest_stub.IngestEventStream(_until_none(outbox))
+            acknowledgements = aiter(call)
+            try:
+                while await _fill(job, batches, outbox):
+                    job.acknowledge(await self._next(acknowledgements))
+                    retry.progressed()
+                    if progress:
+                        progress(job.summary)
+                outbox.put_nowait(None)
+                # Everything is stored: this only lets the call end well, rather than be cancelled.
+                with suppress(BrokenStream, Unavailable):
+                    await self._next(acknowledgements)
+                return job.summary
+            except BrokenStream as broken:
+                delay = retry.delay_after(broken.error)
+            finally:
+                # gRPC's own task waits at the outbox; and a call that is done is not harmed by being cancelled.
+                outbox.put_nowait(None)
+                call.cancel()
+            await asyncio.sleep(delay)
+
+    async def get(self, company: str, event_id: str) -> Event:
+        """Gives an event with its payload: see `Client.get`."""
+        request = GetEventRequest(company_id=company, event_id=event_id)
+        return (await self._call(self._export_endpoint, self._query_stub.GetEvent, request)).event
+
+    async def list_page(
+        self,
+        company: str,
+        where: Filter | None = None,
+        *,
+        page_size: int = 0,
+        page_token: str = "",
+        order: Order | None = None,
+        full: bool = False,
+    ) -> ListEventsResponse:
+        """Gives one page and the token of the next: see `Client.list_page`."""
+        request = requests.list_events(company, where, page_size, page_token, order, full)
+        return await self._list_page(request)
+
+    def list(
+        self,
+        company: str,
+        where: Filter | None = None,
+        *,
+        page_size: int = 0,
+        order: Order | None = None,
+        full: bool = False,
+    ) -> AsyncGenerator[Event, None]:
+        """Goes through the events of all pages: see `Client.list`."""
+        request = requests.list_events(company, where, page_size, "", order, full)
+        return self._list(request)
+
+    async def mark(
+        self, company: str, marks: Iterable[MarkEventsRequest.Mark]
+    ) -> Sequence[MarkEventsResponse.MarkOutcome.ValueType]:
+        """Notes what has been done with events: see `Client.mark`."""
+        request = MarkEventsRequest(company_id=company, marks=marks)
+        return (await self._call(self._ingest_endpoint, self._ingest_stub.MarkEvents, request)).outcomes
+
+    def quarantine(self, company: str, *, page_size: int = 0) -> AsyncGenerator[QuarantinedEvent, None]:
+        """Goes through what could not be understood: see `Client.quarantine`."""
+        request = ListQuarantinedEventsRequest(company_id=company, page_size=page_size)
+        return self._quarantine(request)
+
+    def export(
+        self,
+        company: str,
+        format: Format,  # noqa: A002
+        where: Filter | None = None,
+        *,
+        limit: int = 0,
+        order: Order | None = None,
+        progress: Callable[[ExportProgress], object] | None = None,
+    ) -> AsyncGenerator[bytes, None]:
+        """Gives the file piece by piece, each one checked: see `Client.export`."""
+        request = requests.export_events(company, format, where, limit, order)
+        return self._export(request, ExportCheck(request), progress)
+
+    async def export_to_file(
+        self,
+        company: str,
+        format: Format,  # noqa: A002
+        path: str | os.PathLike[str],
+        where: Filter | None = None,
+        *,
+        limit: int = 0,
+        order: Order | None = None,
+        progress: Callable[[ExportProgress], object] | None = None,
+    ) -> ExportSummary:
+        """Exports to a file that is there whole or not at all: see `Client.export_to_file`."""
+        request = requests.export_events(company, format, where, limit, order)
+        check = ExportCheck(request)
+        with WholeFile(path) as file:
+            async with aclosing(self._export(request, check, progress)) as pieces:
+                async for piece in pieces:
+                    await asyncio.to_thread(file.write, piece)
+            await asyncio.to_thread(file.commit)
+        return check.finish()
+
+    async def _export(
+        self, request: ExportEventsRequest, check: ExportCheck, progress: Callable[[ExportProgress], object] | None
+    ) -> AsyncGenerator[bytes, None]:
+        retry = Retry(self._export_endpoint)
+        while True:
+            call = self._export_stub.ExportEvents(request)
+            try:
+                async for message in call:
+                    retry.progressed()
+                    piece = check.take(message)
+                    if progress:
+                        progress(check.progress)
+                    if piece:
+                        yield piece
+                check.finish()
+            except grpc.RpcError as error:
+                if check.started:
+                    raise self._export_endpoint.error(error) from error
+                delay = retry.delay_after(error)
+            else:
+                return
+            finally:
+                call.cancel()
+            await asyncio.sleep(delay)
+
+    async def _call(
+        self, endpoint: Endpoint, method: "grpc.aio.UnaryUnaryMultiCallable[_Request, _Response]", request: _Request
+    ) -> _Response:
+        retry = Retry(endpoint)
+        while True:
+            try:
+                response = await method(request, timeout=self._timeout)
+            except grpc.RpcError as error:
+                delay = retry.delay_after(error)
+            else:
+                retry.progressed()
+                return response
+            await asyncio.sleep(delay)
+
+    async def _list_page(self, request: ListEventsRequest) -> ListEventsResponse:
+        return await self._call(self._export_endpoint, self._query_stub.ListEvents, request)
+
+    async def _list(self, request: ListEventsRequest) -> AsyncGenerator[Event, None]:
+        while True:
+            page = await self._list_page(request)
+            for event in page.events:
+                yield event
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    async def _quarantine(self, request: ListQuarantinedEventsRequest) -> AsyncGenerator[QuarantinedEvent, None]:
+        while True:
+            page = await self._call(self._ingest_endpoint, self._ingest_stub.ListQuarantinedEvents, request)
+            for event in page.quarantined_events:
+                yield event
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    async def _next(self, acknowledgements: AsyncIterator[IngestEventStreamResponse]) -> IngestEventStreamResponse:
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await anext(acknowledgements)
+        except TimeoutError as error:
+            raise self._ingest_endpoint.silent(self._timeout) from error
+        except StopAsyncIteration:
+            raise BrokenStream(self._ingest_endpoint.ended_early()) from None
+        except grpc.RpcError as error:
+            raise BrokenStream(self._ingest_endpoint.error(error)) from error
+
+
+async def _cut(batcher: Batcher, payloads: Iterable[bytes] | AsyncIterable[bytes]) -> AsyncGenerator[Batch, None]:
+    if isinstance(payloads, AsyncIterable):
+        async for payload in payloads:
+            if batch := batcher.add(payload):
+                yield batch
+    else:
+        for payload in payloads:
+            if batch := batcher.add(payload):
+                yield batch
+    if batch := batcher.rest():
+        yield batch
+
+
+async def _fill(job: IngestJob, batches: AsyncIterator[Batch], outbox: _Outbox) -> bool:
+    """Sends what may be sent; says whether anything is still to be acknowledged."""
+    while job.has_room and (batch := await anext(batches, None)):
+        if job.send(batch):
+            outbox.put_nowait(batch.request)
+    return bool(job.unacknowledged)
+
+
+async def _until_none(outbox: _Outbox) -> AsyncIterator[IngestEventStreamRequest]:
+    while (request := await outbox.get()) is not None:
+        yield request

@@ -1,0 +1,175 @@
+"""What can go wrong, as exceptions. `from_grpc` alone makes them out of what gRPC raises."""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, NamedTuple
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+
+class Violation(NamedTuple):
+    """One field of a request and what is wrong with it."""
+
+    field: str
+    description: str
+
+
+class HooklineError(Exception):
+    """A call failed. `str(error)` is one plain sentence; the gRPC error, if there was one, is the `__cause__`.
+
+    `code` is the gRPC status, None when the client itself found the fault. `reason` is a name of
+    hookline.events.v1.ErrorReason without its prefix, empty when it was not Hookline that answered. `retry_delay` is
+    the time in seconds after which the server asks to try again, if it asks. `metadata` is the reason's own.
+    """
+
+    codes: ClassVar[frozenset[grpc.StatusCode]] = frozenset()
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: grpc.StatusCode | None = None,
+        reason: str = "",
+        violations: Sequence[Violation] = (),
+        retry_delay: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.reason = reason
+        self.violations = tuple(violations)
+        self.retry_delay = retry_delay
+        self.metadata = dict(metadata or {})
+
+
+class InvalidRequest(HooklineError):
+    """The request can't be answered as it is; `violations` name the fields. Sending it again will not help."""
+
+    codes = frozenset(
+        {
+            grpc.StatusCode.INVALID_ARGUMENT,
+            grpc.StatusCode.FAILED_PRECONDITION,
+            grpc.StatusCode.OUT_OF_RANGE,
+            grpc.StatusCode.ALREADY_EXISTS,
+        }
+    )
+
+
+class NotFound(HooklineError):
+    """The company has nothing of that id."""
+
+    codes = frozenset({grpc.StatusCode.NOT_FOUND})
+
+
+class PermissionDenied(HooklineError):
+    """The caller may not do this, or did not say who it is."""
+
+    codes = frozenset({grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED})
+
+
+class Unavailable(HooklineError):
+    """The service can't answer now, and did not within the client's patience. Later it may."""
+
+    codes = frozenset(
+        {
+            grpc.StatusCode.UNAVAILABLE,
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            grpc.StatusCode.DEADLINE_EXCEEDED,
+            grpc.StatusCode.ABORTED,
+            grpc.StatusCode.CANCELLED,
+        }
+    )
+
+
+class Unreachable(Unavailable):
+    """Nothing has ever answered at the address: it is wrong, or Hookline does not run there."""
+
+    codes = frozenset()
+
+    def __init__(self, address: str) -> None:
+        super().__init__(f"Nothing answers at {address}.", code=grpc.StatusCode.UNAVAILABLE)
+        self.address = address
+
+    def __reduce__(self) -> tuple[type["Unreachable"], tuple[str]]:
+        return type(self), (self.address,)
+
+
+class ServerDefect(HooklineError):
+    """The server is broken, or is not the one this client was made for."""
+
+    codes = frozenset(
+        {
+            grpc.StatusCode.INTERNAL,
+            grpc.StatusCode.UNKNOWN,
+            grpc.StatusCode.UNIMPLEMENTED,
+            grpc.StatusCode.DATA_LOSS,
+        }
+    )
+
+
+class IncompleteExport(HooklineError):
+    """What came is not the whole file: the trailer, a chunk, or the proof that they are right is missing."""
+
+
+_BY_CODE = {code: kind for kind in HooklineError.__subclasses__() for code in kind.codes}
+
+
+def from_grpc(error: grpc.RpcError, address: str, *, reached: bool) -> HooklineError:
+    """Turns what gRPC raised, sync or aio, for a call to `address` into the error of its kind; the most specific wins.
+
+    `reached` says whether anything has answered at the address before. What gRPC raised becomes the `__cause__`.
+    """
+    made = _from_status(error, address, reached)
+    made.__cause__ = error
+    return made
+
+
+def _from_status(error: grpc.RpcError, address: str, reached: bool) -> HooklineError:
+    code, details = error.code(), error.details() or ""
+    info, bad_request, retry = (
+        error_details_pb2.ErrorInfo(),
+        error_details_pb2.BadRequest(),
+        error_details_pb2.RetryInfo(),
+    )
+    _unpack(error, info, bad_request, retry)
+    if not info.reason:
+        if code is grpc.StatusCode.UNAVAILABLE and not reached:
+            return Unreachable(address)
+        details = _sentence(code, details, address)
+    return _BY_CODE.get(code, ServerDefect)(
+        details,
+        code=code,
+        reason=info.reason,
+        violations=[Violation(each.field, each.description) for each in bad_request.field_violations],
+        retry_delay=retry.retry_delay.ToTimedelta().total_seconds() if retry.HasField("retry_delay") else None,
+        metadata=info.metadata,
+    )
+
+
+def _unpack(error: grpc.RpcError, *into: Message) -> None:
+    try:
+        status: status_pb2.Status | None = rpc_status.from_call(error)
+    except (ValueError, DecodeError):
+        # Details that contradict the status are someone else's; the status itself still holds.
+        return
+    for detail in status.details if status else ():
+        for message in into:
+            if detail.Is(message.DESCRIPTOR):
+                detail.Unpack(message)
+
+
+def _sentence(code: grpc.StatusCode, details: str, address: str) -> str:
+    """What to say when it is gRPC that speaks, or a stranger, and not Hookline."""
+    match code:
+        case grpc.StatusCode.UNAVAILABLE:
+            return f"The connection to {address} is lost."
+        case grpc.StatusCode.CANCELLED:
+            return f"{address} broke off the call."
+        case grpc.StatusCode.DEADLINE_EXCEEDED:
+            return f"{address} did not answer in time."
+        case grpc.StatusCode.UNIMPLEMENTED:
+            return f"What answers at {address} does not know this call; is it the right service of Hookline?"
+    return f"{address} answered {code.name}: {details or 'no details'}."

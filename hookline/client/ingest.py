@@ -1,0 +1,160 @@
+"""Ingest of many events, without the transport: cutting batches, keeping what is not acknowledged, counting results."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from hookline.client.errors import ServerDefect
+from hookline.ingest.v1.ingest_service_pb2 import (
+    IncomingEvent,
+    IngestEventStreamRequest,
+    IngestEventStreamResponse,
+    IngestResult,
+    Outcome,
+    OutcomeReason,
+)
+
+MAX_BATCH_EVENTS = 10_000
+MAX_BATCH_BYTES = 4 * 1024 * 1024
+MAX_PAYLOAD_BYTES = 16 * 1024 * 1024
+"""A larger payload fits into no message; it is counted as rejected without being sent."""
+WINDOW = 8
+"""Batches on their way at once: enough to keep a server busy, and what is held in memory at most."""
+MAX_PROBLEMS = 100
+
+
+class Problem(NamedTuple):
+    """An event that was quarantined or rejected. `position` counts the payloads from 0; `reason` is a name of
+    OutcomeReason without its prefix, such as "JSON_MALFORMED"."""
+
+    position: int
+    reason: str
+    message: str
+
+
+@dataclass
+class IngestSummary:
+    """What became of the events so far. `conflicts` are those of the duplicates whose payload differs from the first
+    one's. `problems` are the first 100 of the quarantined and rejected."""
+
+    accepted: int = 0
+    duplicates: int = 0
+    conflicts: int = 0
+    quarantined: int = 0
+    rejected: int = 0
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        """All events whose outcome is known."""
+        return self.accepted + self.duplicates + self.quarantined + self.rejected
+
+    def count(self, position: int, result: IngestResult) -> None:
+        """Adds one event's result. Raises ServerDefect for an outcome that this client does not know."""
+        match result.outcome:
+            case Outcome.OUTCOME_ACCEPTED:
+                self.accepted += 1
+            case Outcome.OUTCOME_DUPLICATE:
+                self.duplicates += 1
+                self.conflicts += result.payload_differs
+            case Outcome.OUTCOME_QUARANTINED:
+                self.quarantined += 1
+                self._note(position, result)
+            case Outcome.OUTCOME_REJECTED:
+                self.rejected += 1
+                self._note(position, result)
+            case unknown:
+                raise ServerDefect(f"The server answered with an outcome that this client does not know: {unknown}.")
+
+    def _note(self, position: int, result: IngestResult) -> None:
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(Problem(position, reason_name(result.reason), result.message))
+
+
+def reason_name(reason: OutcomeReason.ValueType) -> str:
+    """The reason's name without its prefix; the number of one that this client does not know yet."""
+    try:
+        return OutcomeReason.Name(reason).removeprefix("OUTCOME_REASON_")
+    except ValueError:
+        return str(reason)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Consecutive events; the first one's position is `first`."""
+
+    first: int
+    request: IngestEventStreamRequest
+
+
+class Batcher:
+    """Cuts payloads into batches, in order: at most `size` events, and at most 4 MiB of payload unless one event alone
+    is larger. Raises ValueError for a size that the server would refuse."""
+
+    def __init__(self, company: str, platform: str, source: str, size: int) -> None:
+        if not 1 <= size <= MAX_BATCH_EVENTS:
+            raise ValueError(f"a batch has 1 to {MAX_BATCH_EVENTS:,} events, not {size:,}")
+        self._company, self._platform, self._source, self._size = company, platform, source, size
+        self._number = self._first = self._bytes = 0
+        self._events: list[IncomingEvent] = []
+
+    def add(self, payload: bytes) -> Batch | None:
+        """Takes a payload; gives the batch that it no longer fits into, if that is so."""
+        full = len(self._events) == self._size or self._bytes + len(payload) > MAX_BATCH_BYTES
+        cut = self.rest() if full else None
+        self._events.append(IncomingEvent(platform=self._platform, source=self._source, payload=payload))
+        self._bytes += len(payload)
+        return cut
+
+    def rest(self) -> Batch | None:
+        """Gives what is left over as the last batch; None when nothing is."""
+        if not self._events:
+            return None
+        self._number += 1
+        request = IngestEventStreamRequest(company_id=self._company, batch_number=self._number, events=self._events)
+        batch = Batch(self._first, request)
+        self._first += len(self._events)
+        self._events, self._bytes = [], 0
+        return batch
+
+
+class IngestJob:
+    """The state of one ingest over however many streams it takes: what is on its way, and what has come of the rest."""
+
+    def __init__(self) -> None:
+        self.summary = IngestSummary()
+        self.unacknowledged: deque[Batch] = deque()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another batch may be sent before an acknowledgement comes."""
+        return len(self.unacknowledged) < WINDOW
+
+    def send(self, batch: Batch) -> bool:
+        """Notes a batch as sent; False when it must not be, because no message can hold it (it is counted then)."""
+        # Only a batch of one event can be this large.
+        if len(batch.request.events[0].payload) > MAX_PAYLOAD_BYTES:
+            self.summary.count(batch.first, _TOO_LARGE)
+            return False
+        self.unacknowledged.append(batch)
+        return True
+
+    def acknowledge(self, response: IngestEventStreamResponse) -> None:
+        """Counts the results of the oldest batch on its way. Raises ServerDefect when they are not that batch's."""
+        expected = self.unacknowledged[0]
+        number, size = expected.request.batch_number, len(expected.request.events)
+        if response.batch_number != number or len(response.results) != size:
+            raise ServerDefect(
+                f"The server acknowledged batch {response.batch_number} with {len(response.results)} results; "
+                f"batch {number} with {size} was next."
+            )
+        for position, result in enumerate(response.results, expected.first):
+            self.summary.count(position, result)
+        self.unacknowledged.popleft()
+
+
+_TOO_LARGE = IngestResult(
+    outcome=Outcome.OUTCOME_REJECTED,
+    reason=OutcomeReason.OUTCOME_REASON_PAYLOAD_TOO_LARGE,
+    message="the payload is larger than a message can be (16 MiB); it was not sent",
+)

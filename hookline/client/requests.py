@@ -1,0 +1,145 @@
+"""What both clients agree on: addresses, channel options, and how arguments become requests. Pure."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, TypeVar
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from hookline.client.retry import Endpoint
+from hookline.events.v1.events_pb2 import EventFilter, EventOrder, ProcessingStatus
+from hookline.export.v1.event_query_service_pb2 import EventView, ListEventsRequest
+from hookline.export.v1.export_service_pb2 import ExportEventsRequest, ExportFormat
+from hookline.ingest.v1.ingest_service_pb2 import IncomingEvent, IngestEventRequest
+
+Format = Literal["csv", "json", "ndjson"]
+Order = Literal["newest_first", "oldest_first"]
+Status = Literal["pending", "processed", "failed"]
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+
+DEFAULT_INGEST_ADDRESS = "127.0.0.1:50051"
+DEFAULT_EXPORT_ADDRESS = "127.0.0.1:50053"
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024 + 64 * 1024
+
+CHANNEL_OPTIONS: Sequence[tuple[str, int]] = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    # Notices within a minute that the peer is gone without a word; only while a call is under way.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    # gRPC refuses calls while it waits to connect anew; by default that grows to two minutes, past all patience.
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+)
+
+_FORMATS: dict[str, ExportFormat.ValueType] = {
+    "csv": ExportFormat.EXPORT_FORMAT_CSV,
+    "json": ExportFormat.EXPORT_FORMAT_JSON,
+    "ndjson": ExportFormat.EXPORT_FORMAT_NDJSON,
+}
+_ORDERS: dict[str | None, EventOrder.ValueType] = {
+    None: EventOrder.EVENT_ORDER_UNSPECIFIED,
+    "newest_first": EventOrder.EVENT_ORDER_NEWEST_FIRST,
+    "oldest_first": EventOrder.EVENT_ORDER_OLDEST_FIRST,
+}
+_STATUSES: dict[str, ProcessingStatus.ValueType] = {
+    "pending": ProcessingStatus.PROCESSING_STATUS_PENDING,
+    "processed": ProcessingStatus.PROCESSING_STATUS_PROCESSED,
+    "failed": ProcessingStatus.PROCESSING_STATUS_FAILED,
+}
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which events are meant: any of the types, any of the sources, any of the statuses, and the times; all that is
+    given must hold. `since` is included, `until` is not. Times need a time zone, else ValueError where it is used."""
+
+    types: Iterable[str] = ()
+    sources: Iterable[str] = ()
+    statuses: Iterable[Status] = ()
+    occurred_since: datetime | None = None
+    occurred_until: datetime | None = None
+    received_since: datetime | None = None
+    received_until: datetime | None = None
+
+
+def endpoints(
+    ingest: str | None, export: str | None, patience: float, connect_patience: float | None
+) -> tuple[Endpoint, Endpoint]:
+    """The two services: as given, else as the environment says, else where they are by default."""
+    ingest = ingest or os.environ.get("HOOKLINE_INGEST_ADDRESS") or DEFAULT_INGEST_ADDRESS
+    export = export or os.environ.get("HOOKLINE_EXPORT_ADDRESS") or DEFAULT_EXPORT_ADDRESS
+    connect_patience = patience if connect_patience is None else connect_patience
+    return Endpoint(ingest, patience, connect_patience), Endpoint(export, patience, connect_patience)
+
+
+def ingest_event(company: str, payload: bytes, platform: str, source: str) -> IngestEventRequest:
+    """The request for one event."""
+    event = IncomingEvent(platform=platform, source=source, payload=payload)
+    return IngestEventRequest(company_id=company, event=event)
+
+
+def list_events(
+    company: str, where: Filter | None, page_size: int, page_token: str, order: Order | None, full: bool
+) -> ListEventsRequest:
+    """The request for a page."""
+    return ListEventsRequest(
+        company_id=company,
+        filter=_event_filter(where),
+        order=_one_of(_ORDERS, order, "order"),
+        page_size=page_size,
+        page_token=page_token,
+        view=EventView.EVENT_VIEW_FULL if full else EventView.EVENT_VIEW_BASIC,
+    )
+
+
+def export_events(
+    company: str,
+    format: Format,  # noqa: A002
+    where: Filter | None,
+    limit: int,
+    order: Order | None,
+) -> ExportEventsRequest:
+    """The request for a file."""
+    return ExportEventsRequest(
+        company_id=company,
+        format=_one_of(_FORMATS, format, "format"),
+        filter=_event_filter(where),
+        limit=limit,
+        order=_one_of(_ORDERS, order, "order"),
+    )
+
+
+def _event_filter(where: Filter | None) -> EventFilter | None:
+    if where is None:
+        return None
+    return EventFilter(
+        types=where.types,
+        sources=where.sources,
+        statuses=[_one_of(_STATUSES, status, "status") for status in where.statuses],
+        occurred_start_time=_timestamp(where.occurred_since),
+        occurred_end_time=_timestamp(where.occurred_until),
+        received_start_time=_timestamp(where.received_since),
+        received_end_time=_timestamp(where.received_until),
+    )
+
+
+def _timestamp(moment: datetime | None) -> Timestamp | None:
+    if moment is None:
+        return None
+    if moment.tzinfo is None:
+        raise ValueError(f"a time needs a time zone: {moment.isoformat()}")
+    timestamp = Timestamp()
+    timestamp.FromDatetime(moment)
+    return timestamp
+
+
+def _one_of(known: Mapping[_Key, _Value], key: _Key, what: str) -> _Value:
+    if key not in known:
+        raise ValueError(f"{what} is one of {', '.join(str(each) for each in known)}, not {key!r}")
+    return known[key]

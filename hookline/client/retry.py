@@ -1,0 +1,102 @@
+"""When to try again, and when to give up. Pure but for the clock: the clients do the waiting."""
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import grpc
+
+from hookline.client.errors import HooklineError, Unavailable, from_grpc
+
+FIRST_DELAY = 0.1
+MAX_DELAY = 5.0
+
+
+@dataclass
+class Endpoint:
+    """A service's address, how long to bear with it, and whether it has ever answered.
+
+    `patience` is how long to go on trying, in seconds since things were last well; `connect_patience` takes its place
+    for as long as nothing has ever answered.
+    """
+
+    address: str
+    patience: float
+    connect_patience: float
+    reached: bool = False
+
+    def ended_early(self) -> HooklineError:
+        """The error of a stream that ended well, but before everything was acknowledged."""
+        return Unavailable(
+            f"{self.address} ended the stream before it had acknowledged everything.", code=grpc.StatusCode.UNAVAILABLE
+        )
+
+    def silent(self, seconds: float) -> HooklineError:
+        """The error of a stream on which nothing has come for so long."""
+        return Unavailable(
+            f"{self.address} has acknowledged nothing for {seconds:g} s.", code=grpc.StatusCode.DEADLINE_EXCEEDED
+        )
+
+    def error(self, cause: grpc.RpcError) -> HooklineError:
+        """The error of what gRPC raised for a call to this address."""
+        error = from_grpc(cause, self.address, reached=self.reached)
+        # A reason can only come from Hookline itself.
+        self.reached = self.reached or bool(error.reason)
+        return error
+
+
+class BrokenStream(Exception):
+    """Between a client's own parts: its stream broke, and not the code of the caller that ran meanwhile."""
+
+    def __init__(self, error: HooklineError) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+class Retry:
+    """The attempts of one piece of work. Every call of Hookline is safe to repeat, so that what failed may be sent
+    again; only what can get better by itself is: UNAVAILABLE, a call broken off, and RESOURCE_EXHAUSTED where the
+    server says when to come back (without that, a message is too large, and stays so)."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        clock: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._endpoint = endpoint
+        self._clock = clock
+        self._jitter = jitter
+        self._failures = 0
+        self._failing_since = 0.0
+
+    def progressed(self) -> None:
+        """Notes that something went well: patience starts anew."""
+        self._endpoint.reached = True
+        self._failures = 0
+
+    def delay_after(self, cause: grpc.RpcError | HooklineError) -> float:
+        """Gives the seconds to wait before the next attempt, or raises the error that ends the work.
+
+        Waits grow twofold from 0.1 s to 5 s, each cut by up to half at random so that many callers don't come back at
+        once; what the server asks for is honoured, and given up on at once when it is longer than patience lasts.
+        """
+        now = self._clock()
+        error = cause if isinstance(cause, HooklineError) else self._endpoint.error(cause)
+        if self._failures == 0:
+            self._failing_since = now
+        patience = self._endpoint.patience if self._endpoint.reached else self._endpoint.connect_patience
+        left = self._failing_since + patience - now
+        if not _may_pass(error) or left <= 0 or (error.retry_delay or 0) > left:
+            raise error
+        # The exponent is bounded, too: a float can't hold what an hour of patience comes to.
+        backoff = min(FIRST_DELAY * 2.0 ** min(self._failures, 10), MAX_DELAY) * (1 - self._jitter() / 2)
+        self._failures += 1
+        return min(max(backoff, error.retry_delay or 0), left)
+
+
+def _may_pass(error: HooklineError) -> bool:
+    if error.code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return error.retry_delay is not None
+    return error.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)

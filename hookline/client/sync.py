@@ -1,0 +1,325 @@
+"""The client for ordinary code. Only waiting, sending and receiving: everything else is shared with `aio`."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import suppress
+from queue import SimpleQueue
+from typing import Protocol, Self, TypeVar
+
+import grpc
+
+from hookline.client import requests
+from hookline.client.errors import Unavailable
+from hookline.client.export import ExportCheck, ExportProgress, ExportSummary, WholeFile
+from hookline.client.ingest import Batch, Batcher, IngestJob, IngestSummary
+from hookline.client.requests import Filter, Format, Order
+from hookline.client.retry import BrokenStream, Endpoint, Retry
+from hookline.events.v1.events_pb2 import Event
+from hookline.export.v1.event_query_service_pb2 import GetEventRequest, ListEventsRequest, ListEventsResponse
+from hookline.export.v1.event_query_service_pb2_grpc import EventQueryServiceStub
+from hookline.export.v1.export_service_pb2 import ExportEventsRequest
+from hookline.export.v1.export_service_pb2_grpc import ExportServiceStub
+from hookline.ingest.v1.ingest_service_pb2 import (
+    IngestEventStreamRequest,
+    IngestEventStreamResponse,
+    IngestResult,
+    ListQuarantinedEventsRequest,
+    MarkEventsRequest,
+    MarkEventsResponse,
+    QuarantinedEvent,
+)
+from hookline.ingest.v1.ingest_service_pb2_grpc import IngestServiceStub
+
+_Request = TypeVar("_Request")
+_Response = TypeVar("_Response")
+
+
+class _AckStream(Protocol):
+    def __next__(self) -> IngestEventStreamResponse: ...
+    def cancel(self) -> object: ...
+
+
+class Client:
+    """Talks to Hookline. A context manager; threads may share one. Use `AsyncClient` under asyncio.
+
+    `ingest` and `export` are addresses, "host:port"; else HOOKLINE_INGEST_ADDRESS and HOOKLINE_EXPORT_ADDRESS say
+    where, else 127.0.0.1:50051 and :50053. Nothing connects before the first call. There is no TLS yet.
+
+    `timeout`: seconds that one call, or the acknowledgement of one batch, may take. `patience`: seconds that a call is
+    tried again, after the first failure without anything getting better; `connect_patience` the same for as long as
+    nothing has ever answered, by default as `patience`.
+
+    Every method raises HooklineError: Unavailable when patience is over, InvalidRequest and the others at once.
+    """
+
+    def __init__(
+        self,
+        ingest: str | None = None,
+        export: str | None = None,
+        *,
+        timeout: float = 60,
+        patience: float = 60,
+        connect_patience: float | None = None,
+    ) -> None:
+        self._timeout = timeout
+        self._ingest_endpoint, self._export_endpoint = requests.endpoints(ingest, export, patience, connect_patience)
+        self._channels = [
+            grpc.insecure_channel(endpoint.address, requests.CHANNEL_OPTIONS)
+            for endpoint in (self._ingest_endpoint, self._export_endpoint)
+        ]
+        self._ingest_stub = IngestServiceStub(self._channels[0])
+        self._query_stub = EventQueryServiceStub(self._channels[1])
+        self._export_stub = ExportServiceStub(self._channels[1])
+
+    def close(self) -> None:
+        """Closes the connections; calls under way end with an error."""
+        for channel in self._channels:
+            channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def ingest(self, company: str, payload: bytes, platform: str = "", source: str = "") -> IngestResult:
+        """Stores one event; see the result's outcome for what became of it.
+
+        An event that a first attempt stored without the answer getting through is a DUPLICATE in the result.
+        """
+        request = requests.ingest_event(company, payload, platform, source)
+        return self._call(self._ingest_endpoint, self._ingest_stub.IngestEvent, request).result
+
+    def ingest_many(
+        self,
+        company: str,
+        payloads: Iterable[bytes],
+        platform: str = "",
+        source: str = "",
+        *,
+        batch_size: int = 500,
+        progress: Callable[[IngestSummary], object] | None = None,
+    ) -> IngestSummary:
+        """Stores events in batches over one stream, at most 8 batches ahead of the acknowledgements; takes from
+        `payloads` only as fast as they are stored, and waits for a batch to fill up.
+
+        A broken stream is opened again, and what was not acknowledged is sent again: nothing is lost, and what had
+        been stored is counted as a duplicate. `progress` gets the counts so far after each acknowledgement.
+        When it raises, what was acknowledged is stored, and sending all of `payloads` again is safe.
+        """
+        batches = _cut(Batcher(company, platform, source, batch_size), payloads)
+        job, retry = IngestJob(), Retry(self._ingest_endpoint)
+        while True:
+            outbox: SimpleQueue[IngestEventStreamRequest | None] = SimpleQueue()
+            for batch in job.unacknowledged:
+                outbox.put(batch.request)
+            call = self._ingest_stub.IngestEventStream(_until_none(outbox))
+            try:
+                while _fill(job, batches, outbox):
+                    job.acknowledge(self._next(call))
+                    retry.progressed()
+                    if progress:
+                        progress(job.summary)
+                outbox.put(None)
+                # Everything is stored: this only lets the call end well, rather than be cancelled.
+                with suppress(BrokenStream, Unavailable):
+                    self._next(call)
+                return job.summary
+            except BrokenStream as broken:
+                delay = retry.delay_after(broken.error)
+            finally:
+                # gRPC's own thread waits at the outbox; and a call that is done is not harmed by being cancelled.
+                outbox.put(None)
+                call.cancel()
+            time.sleep(delay)
+
+    def get(self, company: str, event_id: str) -> Event:
+        """Gives an event with its payload. Raises NotFound when the company has none of that id."""
+        request = GetEventRequest(company_id=company, event_id=event_id)
+        return self._call(self._export_endpoint, self._query_stub.GetEvent, request).event
+
+    def list_page(
+        self,
+        company: str,
+        where: Filter | None = None,
+        *,
+        page_size: int = 0,
+        page_token: str = "",
+        order: Order | None = None,
+        full: bool = False,
+    ) -> ListEventsResponse:
+        """Gives one page and the token of the next; a page may be empty and still have a next one.
+
+        Newest first by default, 100 to a page, at most 1,000. `full` brings the payloads.
+        """
+        request = requests.list_events(company, where, page_size, page_token, order, full)
+        return self._list_page(request)
+
+    def list(
+        self,
+        company: str,
+        where: Filter | None = None,
+        *,
+        page_size: int = 0,
+        order: Order | None = None,
+        full: bool = False,
+    ) -> Iterator[Event]:
+        """Goes through the events of all pages, asking for each page when it is needed; see `list_page`."""
+        request = requests.list_events(company, where, page_size, "", order, full)
+        return self._list(request)
+
+    def mark(
+        self, company: str, marks: Iterable[MarkEventsRequest.Mark]
+    ) -> Sequence[MarkEventsResponse.MarkOutcome.ValueType]:
+        """Notes what has been done with events, at most 10,000; gives an outcome for each mark, in order."""
+        request = MarkEventsRequest(company_id=company, marks=marks)
+        return self._call(self._ingest_endpoint, self._ingest_stub.MarkEvents, request).outcomes
+
+    def quarantine(self, company: str, *, page_size: int = 0) -> Iterator[QuarantinedEvent]:
+        """Goes through what could not be understood, newest first."""
+        request = ListQuarantinedEventsRequest(company_id=company, page_size=page_size)
+        return self._quarantine(request)
+
+    def export(
+        self,
+        company: str,
+        format: Format,  # noqa: A002
+        where: Filter | None = None,
+        *,
+        limit: int = 0,
+        order: Order | None = None,
+        progress: Callable[[ExportProgress], object] | None = None,
+    ) -> Iterator[bytes]:
+        """Gives the file piece by piece, each one checked. Only when the iterator ends without an error is it whole.
+
+        Raises IncompleteExport when something is missing or not what was sent; an error of the server as its own kind.
+        Tried again only for as long as nothing has come. `limit` 0 is no limit. There is no time limit.
+        """
+        request = requests.export_events(company, format, where, limit, order)
+        return self._export(request, ExportCheck(request), progress)
+
+    def export_to_file(
+        self,
+        company: str,
+        format: Format,  # noqa: A002
+        path: str | os.PathLike[str],
+        where: Filter | None = None,
+        *,
+        limit: int = 0,
+        order: Order | None = None,
+        progress: Callable[[ExportProgress], object] | None = None,
+    ) -> ExportSummary:
+        """Exports to a file that is there whole or not at all: after an error `path` is as it was before.
+
+        What is no regular file, such as a pipe, is written to directly. Raises OSError too.
+        """
+        request = requests.export_events(company, format, where, limit, order)
+        check = ExportCheck(request)
+        with WholeFile(path) as file:
+            for piece in self._export(request, check, progress):
+                file.write(piece)
+            file.commit()
+        return check.finish()
+
+    def _export(
+        self, request: ExportEventsRequest, check: ExportCheck, progress: Callable[[ExportProgress], object] | None
+    ) -> Generator[bytes, None, None]:
+        retry = Retry(self._export_endpoint)
+        while True:
+            call = self._export_stub.ExportEvents(request)
+            try:
+                for message in call:
+                    retry.progressed()
+                    piece = check.take(message)
+                    if progress:
+                        progress(check.progress)
+                    if piece:
+                        yield piece
+                check.finish()
+            except grpc.RpcError as error:
+                if check.started:
+                    raise self._export_endpoint.error(error) from error
+                delay = retry.delay_after(error)
+            else:
+                return
+            finally:
+                call.cancel()
+            time.sleep(delay)
+
+    def _call(
+        self, endpoint: Endpoint, method: "grpc.UnaryUnaryMultiCallable[_Request, _Response]", request: _Request
+    ) -> _Response:
+        retry = Retry(endpoint)
+        while True:
+            try:
+                response = method(request, timeout=self._timeout)
+            except grpc.RpcError as error:
+                delay = retry.delay_after(error)
+            else:
+                retry.progressed()
+                return response
+            time.sleep(delay)
+
+    def _list_page(self, request: ListEventsRequest) -> ListEventsResponse:
+        return self._call(self._export_endpoint, self._query_stub.ListEvents, request)
+
+    def _list(self, request: ListEventsRequest) -> Iterator[Event]:
+        while True:
+            page = self._list_page(request)
+            yield from page.events
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def _quarantine(self, request: ListQuarantinedEventsRequest) -> Iterator[QuarantinedEvent]:
+        while True:
+            page = self._call(self._ingest_endpoint, self._ingest_stub.ListQuarantinedEvents, request)
+            yield from page.quarantined_events
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def _next(self, call: _AckStream) -> IngestEventStreamResponse:
+        """Waits for the next acknowledgement. gRPC has no time limit on that, so that a timer cancels the call."""
+        silent = threading.Event()
+
+        def give_up() -> None:
+            silent.set()
+            call.cancel()
+
+        timer = threading.Timer(self._timeout, give_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            return next(call)
+        except StopIteration:
+            raise BrokenStream(self._ingest_endpoint.ended_early()) from None
+        except grpc.RpcError as error:
+            if silent.is_set():
+                raise self._ingest_endpoint.silent(self._timeout) from error
+            raise BrokenStream(self._ingest_endpoint.error(error)) from error
+        finally:
+            timer.cancel()
+
+
+def _cut(batcher: Batcher, payloads: Iterable[bytes]) -> Iterator[Batch]:
+    for payload in payloads:
+        if batch := batcher.add(payload):
+            yield batch
+    if batch := batcher.rest():
+        yield batch
+
+
+def _fill(job: IngestJob, batches: Iterator[Batch], outbox: SimpleQueue[IngestEventStreamRequest | None]) -> bool:
+    """Sends what may be sent; says whether anything is still to be acknowledged."""
+    while job.has_room and (batch := next(batches, None)):
+        if job.send(batch):
+            outbox.put(batch.request)
+    return bool(job.unacknowledged)
+
+
+def _until_none(outbox: SimpleQueue[IngestEventStreamRequest | None]) -> Iterator[IngestEventStreamRequest]:
+    while (request := outbox.get()) is not None:
+        yield request

@@ -1,0 +1,85 @@
+"""`python -m services`: the whole suite on one machine, the migration, the demo."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+
+import click
+
+from services.suite import supervisor
+from shared.errors import OperatorError
+from shared.migrate import migrate
+from shared.settings import Settings, load_settings
+
+_SETTINGS = "Settings come from the environment, as HOOKLINE_DATABASE_URL and others; shared/settings.py lists them."
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs one command and returns the exit status. A mistake in the set-up is one sentence on stderr."""
+    parser = _parser()
+    chosen = parser.parse_args(arguments)
+    try:
+        match chosen.command:
+            case "run":
+                return asyncio.run(supervisor.run(load_settings(), embedded=chosen.embedded))
+            case "migrate":
+                return asyncio.run(_migrate(load_settings()))
+            case "demo":
+                # Imported here: no other command needs what the demo needs.
+                from services.suite import demo  # noqa: PLC0415
+
+                return demo.run()
+        parser.print_help(sys.stderr)
+        return 2
+    except supervisor.ChildFailed:
+        # It has said why.
+        return 1
+    except OperatorError as error:
+        click.echo(str(error), err=True)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m services", description="Hookline, the system of record for webhook events.", epilog=_SETTINGS
+    )
+    commands = parser.add_subparsers(dest="command", metavar="command")
+    run = commands.add_parser(
+        "run",
+        help="run the whole suite on this machine until Ctrl-C",
+        description="Brings the database's schema up to date, runs every service as a process of its own, starts again "
+        "what dies, and stops in order on Ctrl-C or SIGTERM (at once on a second one).",
+        epilog=_SETTINGS,
+    )
+    run.add_argument(
+        "--embedded",
+        action="store_true",
+        help="bring PostgreSQL along, with its data in HOOKLINE_DATA_DIR (.hookline), instead of HOOKLINE_DATABASE_URL",
+    )
+    commands.add_parser(
+        "migrate",
+        help="bring the database's schema up to date",
+        description="Applies the migrations that HOOKLINE_DATABASE_URL's database lacks, and makes the partitions of "
+        "the months ahead. Harmless when there is nothing to do, and while services run.",
+        epilog=_SETTINGS,
+    )
+    commands.add_parser(
+        "demo",
+        help="ingest sample events twice and export them, in a temporary directory",
+        description="Runs the suite with a PostgreSQL of its own on free ports, in a temporary directory that it "
+        "removes, ingests sample events twice and exports them.",
+    )
+    return parser
+
+
+async def _migrate(settings: Settings) -> int:
+    if settings.database_url is None:
+        raise OperatorError("HOOKLINE_DATABASE_URL is not set; it names the PostgreSQL to migrate.")
+    for name in await migrate(settings.database_url):
+        click.echo(f"migrated: {name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,49 @@
+"""The export service's process: `python -m services.export`."""
+
+import asyncio
+
+import grpc
+
+from hookline.export.v1 import (
+    event_query_service_pb2,
+    event_query_service_pb2_grpc,
+    export_service_pb2,
+    export_service_pb2_grpc,
+)
+from services.export.query_servicer import EventQueryServicer
+from services.export.servicer import ExportServicer
+from shared import db, server
+from shared.migrate import check_migrated
+from shared.settings import Settings
+
+
+async def main(settings: Settings, stopping: asyncio.Event) -> None:
+    pool = await db.open_pool(
+        settings.required_database_url,
+        settings.database_connections,
+        statement_timeout="60s",
+        default_transaction_read_only="on",
+        # Filters that are not given must fold away before an index is chosen; one plan for all of them can't do that.
+        plan_cache_mode="force_custom_plan",
+        # A page is a few milliseconds of work: compiling it takes longer.
+        jit="off",
+    )
+    async with pool:
+        async with pool.acquire() as connection:
+            await check_migrated(connection)
+
+        def register(grpc_server: grpc.aio.Server) -> None:
+            export_service_pb2_grpc.add_ExportServiceServicer_to_server(ExportServicer(pool), grpc_server)
+            event_query_service_pb2_grpc.add_EventQueryServiceServicer_to_server(EventQueryServicer(pool), grpc_server)
+
+        names = [
+            service.full_name
+            for module in (export_service_pb2, event_query_service_pb2)
+            for service in module.DESCRIPTOR.services_by_name.values()
+        ]
+        async with server.serving(settings, settings.export_address, names, register, stopping):
+            await stopping.wait()
+
+
+if __name__ == "__main__":
+    server.run("export", main)

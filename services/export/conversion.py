@@ -1,0 +1,92 @@
+"""Between the contract's messages and what the rules and the store work with."""
+
+from datetime import UTC, datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from hookline.events.v1 import events_pb2
+from services.export.filters import Filter, Status
+from services.export.store import Event
+from shared.errors import InvalidField, Violation
+
+MAX_FILTER_VALUES = 100
+
+_FROM_STATUS = {
+    Status.PENDING: events_pb2.PROCESSING_STATUS_PENDING,
+    Status.PROCESSED: events_pb2.PROCESSING_STATUS_PROCESSED,
+    Status.FAILED: events_pb2.PROCESSING_STATUS_FAILED,
+}
+_TO_STATUS = {number: status for status, number in _FROM_STATUS.items()}
+
+
+def to_filter(message: events_pb2.EventFilter) -> Filter:
+    """Raises InvalidField for a filter that can't hold or says nothing that makes sense."""
+    for name in ("types", "sources"):
+        values = getattr(message, name)
+        if len(values) > MAX_FILTER_VALUES:
+            raise InvalidField(Violation(f"filter.{name}", f"at most {MAX_FILTER_VALUES}"))
+        for position, value in enumerate(values):
+            if not value or "\0" in value:
+                raise InvalidField(Violation(f"filter.{name}[{position}]", "is empty or holds the character NUL"))
+    for position, status in enumerate(message.statuses):
+        if status not in _TO_STATUS:
+            raise InvalidField(Violation(f"filter.statuses[{position}]", "must be PENDING, PROCESSED or FAILED"))
+    times: dict[str, datetime | None] = {}
+    for kind in ("occurred", "received"):
+        start, end = (_time(message, f"{kind}_{side}_time") for side in ("start", "end"))
+        if start is not None and end is not None and start >= end:
+            raise InvalidField(Violation(f"filter.{kind}_end_time", f"must be after {kind}_start_time"))
+        times |= {f"{kind}_start": start, f"{kind}_end": end}
+    return Filter(
+        types=list(message.types) or None,
+        sources=list(message.sources) or None,
+        statuses=[_TO_STATUS[status] for status in message.statuses] or None,
+        **times,
+    )
+
+
+def _time(message: events_pb2.EventFilter, name: str) -> datetime | None:
+    if not message.HasField(name):  # type: ignore[arg-type]  # the stubs list the names one by one
+        return None
+    timestamp: Timestamp = getattr(message, name)
+    try:
+        return timestamp.ToDatetime(UTC)
+    except (ValueError, OverflowError):
+        raise InvalidField(Violation(f"filter.{name}", "is no time between the years 1 and 9999")) from None
+
+
+def is_newest_first(order: events_pb2.EventOrder.ValueType, *, default: bool) -> bool:
+    """Raises InvalidField for an order that there is not."""
+    match order:
+        case events_pb2.EVENT_ORDER_UNSPECIFIED:
+            return default
+        case events_pb2.EVENT_ORDER_NEWEST_FIRST:
+            return True
+        case events_pb2.EVENT_ORDER_OLDEST_FIRST:
+            return False
+        case _:
+            raise InvalidField(Violation("order", "must be NEWEST_FIRST or OLDEST_FIRST"))
+
+
+def from_event(company_id: str, event: Event) -> events_pb2.Event:
+    """The event as a message; with its payload if it has one."""
+    message = events_pb2.Event(
+        company_id=company_id,
+        event_id=str(event.event_id),
+        sequence=event.sequence,
+        source=event.source,
+        platform=event.platform,
+        type=event.type,
+        dedup_key=event.dedup_key,
+        customer_name=event.customer_name or "",
+        product_name=event.product_name or "",
+        status=_FROM_STATUS[event.status],
+        status_error=event.status_error or "",
+        payload=event.payload or b"",
+    )
+    if event.total is not None:
+        message.total.amount = event.total
+        message.total.currency = event.currency or ""
+    message.occurred_time.FromDatetime(event.occurred_time)
+    message.received_time.FromDatetime(event.received_time)
+    return message

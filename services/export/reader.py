@@ -1,0 +1,104 @@
+"""Reads an export's rows page by page, one page ahead of what is being sent."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+from services.export import store
+from services.export.filters import Filter
+from services.export.formats import Format
+from services.export.store import Mark, Page, PageTooLargeError, Span
+from shared import db
+
+FIRST_SPAN = 2_000
+MAX_ROWS = 20_000
+# Events that one page looks through at most when few of them match: without an index, and with one.
+MAX_SPAN = 200_000
+MAX_INDEXED_SPAN = 50_000_000
+# What a page should come to, and what it may come to at most, if it is of more than one event.
+PAGE_BYTES = 1024 * 1024
+MAX_PAGE_BYTES = 16 * PAGE_BYTES
+GROWTH = 8
+
+
+class ExportReader:
+    """One export's way through the log. `limit` None: all events up to the mark."""
+
+    def __init__(
+        self,
+        pool: db.Pool,
+        company_id: str,
+        file_format: Format,
+        mark: Mark,
+        which: Filter,
+        *,
+        newest_first: bool,
+        limit: int | None,
+    ) -> None:
+        self._pool = pool
+        self._company_id = company_id
+        self._format = file_format
+        self._mark = mark
+        self._which = which
+        self._newest_first = newest_first
+        self._max_span = MAX_INDEXED_SPAN if which.is_indexed else MAX_SPAN
+        self._at = mark.last_sequence if newest_first else 0
+        self._left = mark.last_sequence if limit is None else limit
+        self._span_length = FIRST_SPAN
+
+    async def pages(self) -> AsyncGenerator[Page, None]:
+        """All rows, page by page; pages may be empty. Raises DatabaseUnavailable when the database is lost.
+
+        Each page is read whole, in a short transaction: a slow reader holds neither a connection nor old row versions.
+        Close the generator (`aclosing`) to stop.
+        """
+        reading = asyncio.create_task(self._next())
+        try:
+            while (page := await reading) is not None:
+                reading = asyncio.create_task(self._next())
+                yield page
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+
+    async def _next(self) -> Page | None:
+        span = self._next_span()
+        if self._left == 0 or span.after == span.upto:
+            return None
+        async with db.unavailable_if_lost():
+            try:
+                page = await self._read(span, MAX_PAGE_BYTES if span.upto - span.after > 1 else 1 << 40)
+            except PageTooLargeError:
+                self._span_length = max(1, (span.upto - span.after) // GROWTH)
+                return await self._next()
+        self._at = span.after if self._newest_first else span.upto
+        self._left -= page.rows
+        self._span_length = self._suitable_length(span, page)
+        return page
+
+    def _next_span(self) -> Span:
+        if self._newest_first:
+            return Span(max(0, self._at - self._span_length), self._at)
+        return Span(self._at, min(self._mark.last_sequence, self._at + self._span_length))
+
+    def _suitable_length(self, span: Span, page: Page) -> int:
+        length = span.upto - span.after
+        if page.rows == 0:
+            return min(length * GROWTH, self._max_span)
+        rows = min(PAGE_BYTES * page.rows // page.size, MAX_ROWS)
+        return max(1, min(length * rows // page.rows, length * GROWTH, self._max_span))
+
+    async def _read(self, span: Span, max_bytes: int) -> Page:
+        async with self._pool.acquire() as connection:
+            arguments = (
+                connection,
+                self._company_id,
+                span,
+                self._mark.last_change,
+                self._which,
+                self._newest_first,
+                self._left,
+                max_bytes,
+            )
+            if self._format.is_json:
+                return await store.json_page(*arguments, self._format.before_row)
+            return await store.csv_page(*arguments)

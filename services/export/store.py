@@ -1,0 +1,188 @@
+"""The export service's SQL, and what its answers mean. Every function names its company."""
+
+import uuid
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from services.export.filters import Filter, Status
+from shared import statements
+from shared.db import Connection
+
+_sql = statements.load("services.export")
+_ASCENDING, _DESCENDING = "ORDER BY e.sequence ASC", "ORDER BY e.sequence DESC"
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """A moment in a company's log: its last event and its last change of a status."""
+
+    last_sequence: int
+    last_change: int
+
+
+class Span(msgspec.Struct, frozen=True):
+    """The events numbered above `after` up to `upto`."""
+
+    after: int
+    upto: int
+
+
+class Event(msgspec.Struct, frozen=True):
+    """A stored event. `payload` is None unless asked for."""
+
+    event_id: uuid.UUID
+    sequence: int
+    source: str
+    platform: str
+    type: str
+    dedup_key: str
+    customer_name: str | None
+    product_name: str | None
+    total: str | None
+    currency: str | None
+    status: Status
+    status_error: str | None
+    occurred_time: datetime
+    received_time: datetime
+    payload: bytes | None
+
+
+async def mark(connection: Connection, company_id: str) -> Mark:
+    """Where the company's log stands now. A company without events stands at 0."""
+    rows = await _sql.mark(connection, company_id=company_id)
+    return Mark(**rows[0]) if rows else Mark(0, 0)
+
+
+class PageTooLargeError(Exception):
+    """A page's rows come to more bytes than may be held."""
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Rows of a span, as they go into the file."""
+
+    data: list[bytes]
+    rows: int
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.data))
+
+
+async def csv_page(
+    connection: Connection,
+    company_id: str,
+    span: Span,
+    last_change: int,
+    which: Filter,
+    newest_first: bool,
+    limit: int,
+    max_bytes: int,
+) -> Page:
+    """Lines of CSV for the events of a span that match, at most `limit`; statuses as of `last_change`.
+
+    Raises PageTooLargeError when they come to more than `max_bytes`; the connection stays good.
+    """
+    query = statements.inlined(
+        _sql,
+        "csv_page",
+        company_id=company_id,
+        after=span.after,
+        upto=span.upto,
+        last_change=last_change,
+        max_rows=limit,
+        **msgspec.structs.asdict(which),
+    )
+    return await _copy(connection, _ordered(query, newest_first), max_bytes)
+
+
+async def json_page(
+    connection: Connection,
+    company_id: str,
+    span: Span,
+    last_change: int,
+    which: Filter,
+    newest_first: bool,
+    limit: int,
+    max_bytes: int,
+    before: str,
+) -> Page:
+    """The same as lines of JSON, each with `before` in front."""
+    query = statements.inlined(
+        _sql,
+        "json_page",
+        company_id=company_id,
+        after=span.after,
+        upto=span.upto,
+        last_change=last_change,
+        max_rows=limit,
+        before=before,
+        **msgspec.structs.asdict(which),
+    )
+    # Quote and delimiter are characters that JSON never holds as they are: its lines go out byte for byte.
+    return await _copy(connection, _ordered(query, newest_first), max_bytes, quote="\x01", delimiter="\x02")
+
+
+async def _copy(connection: Connection, query: str, max_bytes: int, **options: str) -> Page:
+    pieces: list[bytes] = []
+
+    size = 0
+
+    async def keep(piece: bytes) -> None:
+        nonlocal size
+        size += len(piece)
+        if size > max_bytes:
+            raise PageTooLargeError
+        pieces.append(piece)
+
+    status: str = await connection.copy_from_query(query, output=keep, format="csv", **options)
+    return Page(pieces, int(status.removeprefix("COPY ")))
+
+
+def _ordered(query: str, newest_first: bool) -> str:
+    # The one thing about a statement that no parameter can say.
+    return query.replace(_ASCENDING, _DESCENDING) if newest_first else query
+
+
+async def list_events(
+    connection: Connection,
+    company_id: str,
+    span: Span,
+    which: Filter,
+    newest_first: bool,
+    limit: int,
+    max_payload_bytes: int | None,
+) -> list[Event]:
+    """The events of a span that match, at most `limit`. With `max_payload_bytes`, with their payloads, and ending with
+    the event whose payload reaches so many bytes in all."""
+    arguments = {
+        "company_id": company_id,
+        "after": span.after,
+        "upto": span.upto,
+        "max_rows": limit,
+        "with_payload": max_payload_bytes is not None,
+        **msgspec.structs.asdict(which),
+    }
+    query = _ordered(_sql.list_events.sql, newest_first)
+    ordered = statements.ordered(_sql, "list_events", arguments)
+    if max_payload_bytes is None:
+        return [_event(row) for row in await connection.fetch(query, *ordered)]
+    events, size = [], 0
+    async with connection.transaction(readonly=True):
+        async for row in connection.cursor(query, *ordered, prefetch=16):
+            events.append(_event(row))
+            size += len(row["payload"])
+            if size >= max_payload_bytes:
+                break
+    return events
+
+
+async def get_event(connection: Connection, company_id: str, event_id: uuid.UUID) -> Event | None:
+    """One event with its payload, or None."""
+    rows = await _sql.get_event(connection, company_id=company_id, event_id=event_id)
+    return _event(rows[0]) if rows else None
+
+
+def _event(row: Mapping[str, Any]) -> Event:
+    return Event(**{**row, "status": Status(row["status"])})

@@ -1,0 +1,1 @@
+"""Takes events in: `servicer` (gRPC) → `mapping` (pure rules) → `committer` (group commit) → `store` (SQL)."""

@@ -1,0 +1,195 @@
+"""IngestService: converts requests, calls, converts back."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Sequence
+
+import structlog
+
+from hookline.events.v1 import events_pb2
+from hookline.ingest.v1 import ingest_service_pb2 as pb
+from hookline.ingest.v1 import ingest_service_pb2_grpc
+from services.ingest import store
+from services.ingest.committer import Committer, Result, Results
+from services.ingest.mapping import Incoming, Mapped, Mapper, Rejected, SetAside
+from shared import db, page_tokens, requests
+from shared.errors import InvalidField, ServerStopping, Violation
+from shared.interceptors import Context
+
+MAX_EVENTS = 10_000
+MAX_ERROR_CHARACTERS = 2_000
+# Batches of one stream that are mapped and queued before the caller is held back.
+READ_AHEAD = 4
+# Mapping keeps the event loop for itself: after so many bytes others get their turn.
+YIELD_BYTES = 128 * 1024
+PREFIX_BYTES = 4096
+
+_STATUSES = {
+    events_pb2.PROCESSING_STATUS_PROCESSED: store.Status.PROCESSED,
+    events_pb2.PROCESSING_STATUS_FAILED: store.Status.FAILED,
+}
+_MARK_OUTCOMES = {
+    True: pb.MarkEventsResponse.MARK_OUTCOME_MARKED,
+    False: pb.MarkEventsResponse.MARK_OUTCOME_UNCHANGED,
+    None: pb.MarkEventsResponse.MARK_OUTCOME_NOT_FOUND,
+}
+
+_log = structlog.get_logger()
+
+
+class IngestServicer(ingest_service_pb2_grpc.IngestServiceServicer):
+    """See protos/hookline/ingest/v1/ingest_service.proto."""
+
+    def __init__(self, mapper: Mapper, committer: Committer, pool: db.Pool) -> None:
+        self._mapper = mapper
+        self._committer = committer
+        self._pool = pool
+        self._readers: set[asyncio.Task[None]] = set()
+
+    def stop_reading(self) -> None:
+        """Streams read no further: what they have read is acknowledged, then they end with UNAVAILABLE."""
+        for reader in self._readers:
+            reader.cancel()
+
+    async def IngestEvent(self, request: pb.IngestEventRequest, context: Context) -> pb.IngestEventResponse:
+        company_id = requests.company(request.company_id)
+        if not request.HasField("event"):
+            raise InvalidField(Violation("event", "is required"))
+        event = self._mapper.map(_incoming(request.event))
+        results = await (await self._committer.submit(company_id, [event], wait=False))
+        return pb.IngestEventResponse(result=_result(results[0]))
+
+    async def IngestEvents(self, request: pb.IngestEventsRequest, context: Context) -> pb.IngestEventsResponse:
+        company_id = requests.company(request.company_id)
+        results = await (await self._submit(company_id, request.events, wait=False))
+        return pb.IngestEventsResponse(results=[_result(result) for result in results])
+
+    async def IngestEventStream(
+        self, request_iterator: AsyncIterator[pb.IngestEventStreamRequest], context: Context
+    ) -> AsyncIterator[pb.IngestEventStreamResponse]:
+        batches: asyncio.Queue[tuple[int, Results] | None] = asyncio.Queue()
+        room = asyncio.Semaphore(READ_AHEAD)
+
+        async def read() -> None:
+            company_id = ""
+            try:
+                async for request in request_iterator:
+                    if company_id and request.company_id not in ("", company_id):
+                        raise InvalidField(Violation("company_id", "is another one than the stream began with"))
+                    company_id = company_id or requests.company(request.company_id)
+                    await room.acquire()
+                    results = await self._submit(company_id, request.events, wait=True)
+                    batches.put_nowait((request.batch_number, results))
+            finally:
+                batches.put_nowait(None)
+
+        reader = asyncio.create_task(read())
+        self._readers.add(reader)
+        try:
+            while (batch := await batches.get()) is not None:
+                batch_number, results = batch
+                acknowledged = [_result(result) for result in await results]
+                yield pb.IngestEventStreamResponse(batch_number=batch_number, results=acknowledged)
+                room.release()
+            # What ended the reading: the caller (nothing to raise), a bad message, or a stopping server.
+            await reader
+        except asyncio.CancelledError:
+            if reader.cancelled():
+                raise ServerStopping from None
+            raise
+        finally:
+            self._readers.discard(reader)
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
+
+    async def MarkEvents(self, request: pb.MarkEventsRequest, context: Context) -> pb.MarkEventsResponse:
+        company_id = requests.company(request.company_id)
+        marks = _marks(request)
+        if not marks:
+            return pb.MarkEventsResponse()
+        async with db.unavailable_if_lost(), self._pool.acquire() as connection:
+            changed = await store.mark_events(connection, company_id, marks)
+        return pb.MarkEventsResponse(outcomes=[_MARK_OUTCOMES[one] for one in changed])
+
+    async def ListQuarantinedEvents(
+        self, request: pb.ListQuarantinedEventsRequest, context: Context
+    ) -> pb.ListQuarantinedEventsResponse:
+        company_id = requests.company(request.company_id)
+        page_size = requests.page_size(request.page_size, default=50, most=500)
+        tie = ("ListQuarantinedEvents", company_id)
+        before = page_tokens.decode(request.page_token, uuid.UUID, *tie)
+        async with db.unavailable_if_lost(), self._pool.acquire() as connection:
+            # One more than asked for: it tells whether there is a next page.
+            rows = await store.list_quarantined(connection, company_id, before, page_size + 1, PREFIX_BYTES)
+        page = rows[:page_size]
+        return pb.ListQuarantinedEventsResponse(
+            quarantined_events=[_quarantined(row) for row in page],
+            next_page_token=page_tokens.encode(page[-1].quarantine_id, *tie) if len(rows) > page_size else "",
+        )
+
+    async def _submit(self, company_id: str, events: Sequence[pb.IncomingEvent], *, wait: bool) -> Results:
+        if len(events) > MAX_EVENTS:
+            raise InvalidField(Violation("events", f"{len(events)} events; at most {MAX_EVENTS} in a batch"))
+        mapped: list[Mapped | SetAside | Rejected] = []
+        size = 0
+        for event in events:
+            incoming = _incoming(event)
+            mapped.append(self._mapper.map(incoming))
+            size += len(incoming.payload)
+            if size > YIELD_BYTES:
+                size = 0
+                await asyncio.sleep(0)
+        return await self._committer.submit(company_id, mapped, wait=wait)
+
+
+def _incoming(event: pb.IncomingEvent) -> Incoming:
+    return Incoming(event.platform, event.source, event.payload)
+
+
+def _result(result: Result) -> pb.IngestResult:
+    return pb.IngestResult(
+        outcome=pb.Outcome.Value(f"OUTCOME_{result.outcome.name}"),
+        event_id=result.event_id,
+        sequence=result.sequence,
+        payload_differs=result.payload_differs,
+        quarantine_id=result.quarantine_id,
+        reason=pb.OutcomeReason.Value(f"OUTCOME_REASON_{result.reason or 'UNSPECIFIED'}"),
+        message=result.message,
+    )
+
+
+def _marks(request: pb.MarkEventsRequest) -> list[store.Mark]:
+    if len(request.marks) > MAX_EVENTS:
+        raise InvalidField(Violation("marks", f"{len(request.marks)} marks; at most {MAX_EVENTS} in a call"))
+    marks: dict[uuid.UUID, store.Mark] = {}
+    for position, mark in enumerate(request.marks):
+        field = f"marks[{position}]"
+        event_id = requests.event_id(mark.event_id, f"{field}.event_id")
+        status = _STATUSES.get(mark.status)
+        if status is None:
+            raise InvalidField(Violation(f"{field}.status", "must be PROCESSED or FAILED"))
+        if mark.error and status is not store.Status.FAILED:
+            raise InvalidField(Violation(f"{field}.error", "only goes with FAILED"))
+        if len(mark.error) > MAX_ERROR_CHARACTERS or "\0" in mark.error:
+            raise InvalidField(
+                Violation(f"{field}.error", f"at most {MAX_ERROR_CHARACTERS} characters, none of them NUL")
+            )
+        if event_id in marks:
+            raise InvalidField(Violation(f"{field}.event_id", "is marked twice in this call"))
+        marks[event_id] = store.Mark(event_id, status, mark.error or None)
+    return list(marks.values())
+
+
+def _quarantined(row: store.Quarantined) -> pb.QuarantinedEvent:
+    event = pb.QuarantinedEvent(
+        quarantine_id=str(row.quarantine_id),
+        source=row.source,
+        platform=row.platform,
+        reason=pb.OutcomeReason.Value(f"OUTCOME_REASON_{row.reason}"),
+        message=row.message,
+        payload_prefix=row.payload_prefix,
+        payload_size=row.payload_size,
+        times_received=row.times_received,
+    )
+    event.quarantined_time.FromDatetime(row.quarantined_time)
+    return event

@@ -1,0 +1,127 @@
+-- name: store_events(company_id, event_ids, sources, platforms, types, dedup_keys, customer_names, product_names, totals, currencies, occurred_times, payloads, payload_sha256s)
+-- Stores the new ones among a batch of events, numbers them, and gives back those that it stored; the rest were known.
+-- One statement, so that keys, numbers and events commit together or not at all, without a transaction that a frozen
+-- client could leave open on the company's row.
+-- Keys go in sorted: two batches that overlap then wait for each other in one direction only, and never deadlock.
+-- The company's row is taken after the keys and held until the commit: numbers are dense and in commit order. Its upsert
+-- lets a company without a row lose nothing. received_time comes from that row too, since a clock may run backwards.
+WITH incoming AS (
+    SELECT *
+    FROM unnest(:event_ids::uuid[], :sources::text[], :platforms::text[], :types::text[], :dedup_keys::text[],
+                :customer_names::text[], :product_names::text[], :totals::text[], :currencies::text[],
+                :occurred_times::timestamptz[], :payloads::jsonb[], :payload_sha256s::bytea[]) WITH ORDINALITY
+        AS i (event_id, source, platform, type, dedup_key, customer_name, product_name, total, currency,
+              occurred_time, payload, payload_sha256, position)
+), new_keys AS (
+    INSERT INTO hookline.event_keys (company_id, source, dedup_key, event_id, payload_sha256)
+    SELECT :company_id::text, source, dedup_key, event_id, payload_sha256
+    FROM incoming
+    ORDER BY source COLLATE "C", dedup_key COLLATE "C"
+    ON CONFLICT (company_id, source, dedup_key) DO NOTHING
+    RETURNING event_id
+), counter AS (
+    INSERT INTO hookline.companies AS c (company_id, last_sequence, last_received_time)
+    SELECT :company_id::text, count(*), clock_timestamp() FROM new_keys HAVING count(*) > 0
+    ON CONFLICT (company_id) DO UPDATE
+    SET last_sequence = c.last_sequence + excluded.last_sequence,
+        last_received_time = greatest(c.last_received_time, excluded.last_received_time)
+    RETURNING last_sequence, last_received_time
+), numbered AS (
+    SELECT i.*, c.last_received_time AS received_time,
+           c.last_sequence - (SELECT count(*) FROM new_keys) + row_number() OVER (ORDER BY i.position) AS sequence
+    FROM incoming i JOIN new_keys USING (event_id) CROSS JOIN counter c
+), stored AS (
+    INSERT INTO hookline.events (company_id, sequence, received_time, occurred_time, event_id, source, platform, type,
+                                 dedup_key, customer_name, product_name, total, currency, payload)
+    SELECT :company_id::text, sequence, received_time, coalesce(occurred_time, received_time), event_id, source,
+           platform, type, dedup_key, customer_name, product_name, total::numeric, currency, payload
+    FROM numbered
+), pending AS (
+    INSERT INTO hookline.unprocessed (company_id, sequence)
+    SELECT :company_id::text, sequence FROM numbered
+)
+SELECT event_id, sequence FROM numbered;
+
+-- name: find_keys(company_id, sources, dedup_keys)
+-- What is stored under keys that turned out to be known. A statement of its own: the loser of a race can't see the
+-- winner's rows in the statement that lost. The sequence is that of the event while it is in the log.
+SELECT k.source, k.dedup_key, k.event_id, k.payload_sha256, e.sequence
+FROM unnest(:sources::text[], :dedup_keys::text[]) AS i (source, dedup_key)
+JOIN hookline.event_keys k
+    ON k.company_id = :company_id::text AND k.source = i.source AND k.dedup_key = i.dedup_key
+LEFT JOIN hookline.events e ON e.company_id = :company_id::text AND e.event_id = k.event_id;
+
+-- name: store_conflicts(company_id, sources, dedup_keys, payload_sha256s, event_ids, payloads)
+-- Keeps payloads that came under a known key with another content. Sorted for the same reason as keys. Counting how
+-- often each came tells a platform that retries from one that contradicts itself.
+INSERT INTO hookline.event_conflicts AS c (company_id, source, dedup_key, payload_sha256, event_id, payload)
+SELECT :company_id::text, i.source, i.dedup_key, i.payload_sha256, i.event_id, i.payload
+FROM unnest(:sources::text[], :dedup_keys::text[], :payload_sha256s::bytea[], :event_ids::uuid[], :payloads::bytea[])
+    AS i (source, dedup_key, payload_sha256, event_id, payload)
+ORDER BY i.source COLLATE "C", i.dedup_key COLLATE "C", i.payload_sha256
+ON CONFLICT (company_id, source, dedup_key, payload_sha256) DO UPDATE
+SET times_received = c.times_received + 1;
+
+-- name: store_quarantined(company_id, sources, payload_sha256s, quarantine_ids, platforms, reasons, messages, payloads)
+-- Sets aside what could not be understood, each body once; a body that comes again is counted, and keeps its first id.
+INSERT INTO hookline.quarantine AS q
+    (company_id, source, payload_sha256, quarantine_id, platform, reason, message, payload)
+SELECT :company_id::text, i.source, i.payload_sha256, i.quarantine_id, i.platform, i.reason, i.message, i.payload
+FROM unnest(:sources::text[], :payload_sha256s::bytea[], :quarantine_ids::uuid[], :platforms::text[],
+            :reasons::text[], :messages::text[], :payloads::bytea[])
+    AS i (source, payload_sha256, quarantine_id, platform, reason, message, payload)
+ORDER BY i.source COLLATE "C", i.payload_sha256
+ON CONFLICT (company_id, source, payload_sha256) DO UPDATE SET times_received = q.times_received + 1
+RETURNING q.source, q.payload_sha256, q.quarantine_id;
+
+-- name: list_quarantined(company_id, before_id, max_rows, prefix_bytes)
+-- A page of the quarantine, newest first. Its ids are version 7 UUIDs: the order of ids is the order of arrival.
+SELECT quarantine_id, source, platform, reason, message, quarantined_time, times_received,
+       octet_length(payload)::bigint AS payload_size, substring(payload FROM 1 FOR :prefix_bytes::int) AS payload_prefix
+FROM hookline.quarantine
+WHERE company_id = :company_id::text AND (:before_id::uuid IS NULL OR quarantine_id < :before_id::uuid)
+ORDER BY quarantine_id DESC
+LIMIT :max_rows::int;
+
+-- name: mark_events(company_id, event_ids, statuses, errors)
+-- Notes statuses, numbered from the company's row, and says of each mark's position whether it changed anything;
+-- positions that are missing are unknown events. `changed` is evaluated before the row is taken, so the same mark by
+-- two callers at once may be noted twice: the status is the same. Rows of `unprocessed` go only after the company's
+-- row is held (the join with counter): the other way round two calls could deadlock.
+WITH marks AS (
+    SELECT * FROM unnest(:event_ids::uuid[], :statuses::hookline.processing_status[], :errors::text[]) WITH ORDINALITY
+        AS m (event_id, status, error, position)
+), found AS (
+    SELECT m.position, m.status, m.error, e.sequence,
+           last.status IS NOT DISTINCT FROM m.status AND last.error IS NOT DISTINCT FROM m.error AS unchanged
+    FROM marks m
+    JOIN hookline.events e ON e.company_id = :company_id::text AND e.event_id = m.event_id
+    LEFT JOIN LATERAL (
+        SELECT s.status, s.error FROM hookline.event_status s
+        WHERE s.company_id = :company_id::text AND s.sequence = e.sequence
+        ORDER BY s.change DESC
+        LIMIT 1
+    ) last ON true
+), changed AS (
+    SELECT * FROM found WHERE NOT unchanged
+), counter AS (
+    UPDATE hookline.companies
+    SET last_change = last_change + (SELECT count(*) FROM changed)
+    WHERE company_id = :company_id::text AND EXISTS (SELECT FROM changed)
+    RETURNING last_change
+), noted AS (
+    INSERT INTO hookline.event_status (company_id, sequence, change, status, error)
+    SELECT :company_id::text, changed.sequence,
+           counter.last_change - (SELECT count(*) FROM changed) + row_number() OVER (ORDER BY changed.position),
+           changed.status, changed.error
+    FROM changed CROSS JOIN counter
+), no_longer_pending AS (
+    DELETE FROM hookline.unprocessed u
+    USING changed CROSS JOIN counter
+    WHERE u.company_id = :company_id::text AND u.sequence = changed.sequence
+)
+SELECT position, unchanged FROM found;
+
+-- name: create_partitions(months_ahead)
+-- Of no company's: the months are the same for all.
+SELECT name FROM hookline.create_event_partitions(:months_ahead::int) AS name;

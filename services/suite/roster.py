@@ -1,0 +1,26 @@
+"""Which services make up the suite. A new one is one more entry."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from shared.settings import Settings
+
+
+@dataclass(frozen=True)
+class Service:
+    """One process of the suite, started as `python -m <module>`."""
+
+    name: str
+    module: str
+    address: str | None
+    """Where it serves gRPC, as HOOKLINE_<NAME>_ADDRESS says. None: it serves none."""
+    health: bool
+    """Whether it answers gRPC health checks there. One that doesn't counts as healthy once it runs."""
+
+
+def services(settings: Settings) -> Sequence[Service]:
+    """The suite's services, in the order of starting."""
+    return (
+        Service("ingest", "services.ingest", settings.ingest_address, health=True),
+        Service("export", "services.export", settings.export_address, health=True),
+    )

@@ -1,0 +1,144 @@
+"""The errors that reach people: callers (over gRPC) and the operator (one sentence).
+
+Code anywhere below the edge raises one of these; `shared.interceptors` alone turns them into google.rpc.Status.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import grpc
+from google.protobuf import any_pb2
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+
+from hookline.events.v1.error_reason_pb2 import ErrorReason
+
+DOMAIN = "hookline"
+
+
+class OperatorError(Exception):
+    """A mistake in how Hookline is set up. Its text is one plain sentence; the process ends with it, non-zero."""
+
+
+class HooklineError(Exception):
+    """What a caller is told. Its text is meant for the caller: it holds no personal data and no internals."""
+
+    code: ClassVar[grpc.StatusCode]
+    reason: ClassVar[ErrorReason.ValueType]
+
+    def __init__(self, message: str, **metadata: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.metadata: Mapping[str, str] = metadata
+
+    def details(self) -> list[Message]:
+        """The google.rpc details: always an ErrorInfo, and what the kind of error adds to it."""
+        name = ErrorReason.Name(self.reason).removeprefix("ERROR_REASON_")
+        return [error_details_pb2.ErrorInfo(reason=name, domain=DOMAIN, metadata=self.metadata)]
+
+    def to_status(self) -> status_pb2.Status:
+        """The error in wire form."""
+        packed = []
+        for detail in self.details():
+            packed.append(any_pb2.Any())
+            packed[-1].Pack(detail)
+        return status_pb2.Status(code=self.code.value[0], message=self.message, details=packed)
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One field of a request and what is wrong with it. `field` is a path such as "marks[3].status"."""
+
+    field: str
+    description: str
+
+
+class InvalidField(HooklineError):
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    reason = ErrorReason.ERROR_REASON_INVALID_FIELD
+
+    def __init__(self, *violations: Violation) -> None:
+        super().__init__("; ".join(f"{violation.field}: {violation.description}" for violation in violations))
+        self.violations: Sequence[Violation] = violations
+
+    def details(self) -> list[Message]:
+        fields = [
+            error_details_pb2.BadRequest.FieldViolation(field=violation.field, description=violation.description)
+            for violation in self.violations
+        ]
+        return [*super().details(), error_details_pb2.BadRequest(field_violations=fields)]
+
+
+class MalformedMessage(HooklineError):
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    reason = ErrorReason.ERROR_REASON_MALFORMED_MESSAGE
+
+
+class InvalidPageToken(HooklineError):
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    reason = ErrorReason.ERROR_REASON_INVALID_PAGE_TOKEN
+
+    def __init__(self) -> None:
+        super().__init__("page_token: not one that this method gave for the same request")
+
+    def details(self) -> list[Message]:
+        violation = error_details_pb2.BadRequest.FieldViolation(field="page_token", description=self.message)
+        return [*super().details(), error_details_pb2.BadRequest(field_violations=[violation])]
+
+
+class EventNotFound(HooklineError):
+    code = grpc.StatusCode.NOT_FOUND
+    reason = ErrorReason.ERROR_REASON_EVENT_NOT_FOUND
+
+
+class IngestQueueFull(HooklineError):
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    reason = ErrorReason.ERROR_REASON_INGEST_QUEUE_FULL
+
+    def __init__(self, retry_seconds: float) -> None:
+        super().__init__("more events are waiting to be committed than the service holds; try again shortly")
+        self.retry_seconds = retry_seconds
+
+    def details(self) -> list[Message]:
+        delay = Duration()
+        delay.FromMilliseconds(round(self.retry_seconds * 1000))
+        return [*super().details(), error_details_pb2.RetryInfo(retry_delay=delay)]
+
+
+class DatabaseUnavailable(HooklineError):
+    code = grpc.StatusCode.UNAVAILABLE
+    reason = ErrorReason.ERROR_REASON_DATABASE_UNAVAILABLE
+
+    def __init__(self) -> None:
+        super().__init__("the database can't be reached just now; try again")
+
+
+class ServerStopping(HooklineError):
+    code = grpc.StatusCode.UNAVAILABLE
+    reason = ErrorReason.ERROR_REASON_SERVER_STOPPING
+
+    def __init__(self) -> None:
+        super().__init__("this server is stopping; try again")
+
+
+class DeadlineExceeded(HooklineError):
+    code = grpc.StatusCode.DEADLINE_EXCEEDED
+    reason = ErrorReason.ERROR_REASON_DEADLINE_EXCEEDED
+
+
+class MethodNotFound(HooklineError):
+    code = grpc.StatusCode.UNIMPLEMENTED
+    reason = ErrorReason.ERROR_REASON_METHOD_NOT_FOUND
+
+
+class InternalError(HooklineError):
+    code = grpc.StatusCode.INTERNAL
+    reason = ErrorReason.ERROR_REASON_INTERNAL
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(
+            f"a defect of Hookline; the operator finds it in the log under request id {request_id}",
+            request_id=request_id,
+        )

@@ -1,0 +1,172 @@
+"""What every call passes through, outermost: request id, time limit, errors into google.rpc.Status, logs, metrics.
+
+One interceptor and not five, because each costs every call. Nothing that a handler raises gets past it: a HooklineError
+goes out as it is, anything else as INTERNAL with the request id, its cause into the log.
+"""
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+import structlog
+from google.protobuf.message import Message
+from prometheus_client import Counter, Gauge, Histogram
+
+from shared import logs
+from shared.errors import DeadlineExceeded, HooklineError, InternalError, MalformedMessage, MethodNotFound
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+CALLS = Counter("hookline_grpc_calls", "Calls ended.", ["method", "code"])
+SECONDS = Histogram(
+    "hookline_grpc_call_seconds",
+    "Time of unary calls, and of streams from their start to their end.",
+    ["method"],
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 60),
+)
+RUNNING = Gauge("hookline_grpc_calls_running", "Calls under way.", ["method"])
+
+REQUEST_ID = "x-request-id"
+_log = structlog.get_logger()
+
+
+class _Malformed:
+    """Stands for a request whose bytes are not its message: gRPC itself would answer UNKNOWN or INTERNAL."""
+
+
+_MALFORMED = _Malformed()
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Wraps every method. Unary calls are cut off after `max_call_seconds`, or the caller's deadline if sooner;
+    streams only by their callers."""
+
+    def __init__(self, max_call_seconds: float) -> None:
+        self._max_call_seconds = max_call_seconds
+        self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        method = handler_call_details.method
+        if (wrapped := self._wrapped.get(method)) is not None:
+            return wrapped
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            # Not kept: a caller can make up any number of names.
+            return self._wrap("unknown", grpc.unary_unary_rpc_method_handler(_method_not_found))
+        wrapped = self._wrapped[method] = self._wrap(method.removeprefix("/"), handler)
+        return wrapped
+
+    def _wrap(self, method: str, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
+        running, seconds = RUNNING.labels(method), SECONDS.labels(method)
+        # One of the four is set. `Any`: what it returns depends on the kind, and on how it is written.
+        behaviour: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+
+        async def call(request: Any, context: Context) -> Any:
+            request_id = _request_id(context)
+            structlog.contextvars.bind_contextvars(request_id=request_id)
+            started = time.perf_counter()
+            running.inc()
+            code = "OK"
+            try:
+                return await run(request, context)
+            except HooklineError as error:
+                code = error.code.name
+                failure = error
+            except asyncio.CancelledError:
+                code = "CANCELLED"
+                raise
+            except grpc.aio.AbortError:
+                # Of gRPC's own services (health, reflection), which say what they mean themselves.
+                code = "ABORTED_BY_SERVICE"
+                raise
+            except Exception as error:
+                failure = InternalError(request_id)
+                code = failure.code.name
+                _log.error("call_failed", method=method, **logs.describe(error))
+            finally:
+                running.dec()
+                took = time.perf_counter() - started
+                seconds.observe(took)
+                CALLS.labels(method, code).inc()
+                log = _log.debug if code in ("OK", "CANCELLED") else _log.info
+                log("call", method=method, code=code, seconds=round(took, 6))
+            await _abort(context, failure, request_id)
+            raise AssertionError("abort always raises")
+
+        async def run_unary(request: Any, context: Context) -> Any:
+            if request is _MALFORMED:
+                raise MalformedMessage("the bytes received are not a message of the request's type")
+            limit = min(self._max_call_seconds, context.time_remaining() or self._max_call_seconds)
+            try:
+                async with asyncio.timeout(limit):
+                    return await behaviour(request, context)
+            except TimeoutError as error:
+                raise DeadlineExceeded(f"not done within {limit:.3g} s") from error
+
+        async def run_streaming(request: Any, context: Context) -> Any:
+            if handler.request_streaming:
+                request = _well_formed(request)
+            elif request is _MALFORMED:
+                raise MalformedMessage("the bytes received are not a message of the request's type")
+            responses = behaviour(request, context)
+            if not hasattr(responses, "__aiter__"):
+                return await responses
+            # Closed here and now, not when collected: what the handler holds is released with the call.
+            async with aclosing(responses):
+                async for response in responses:
+                    await context.write(response)
+            return None
+
+        is_unary = not (handler.request_streaming or handler.response_streaming)
+        run = run_unary if is_unary else run_streaming
+        make = {
+            (False, False): grpc.unary_unary_rpc_method_handler,
+            (False, True): grpc.unary_stream_rpc_method_handler,
+            (True, False): grpc.stream_unary_rpc_method_handler,
+            (True, True): grpc.stream_stream_rpc_method_handler,
+        }[handler.request_streaming, handler.response_streaming]
+        return make(call, _checked(handler.request_deserializer), handler.response_serializer)
+
+
+def _checked(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
+    if deserialize is None:
+        return None
+
+    def checked(data: bytes) -> Any:
+        try:
+            return deserialize(data)
+        except Exception:
+            return _MALFORMED
+
+    return checked
+
+
+async def _well_formed(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        if request is _MALFORMED:
+            raise MalformedMessage("the bytes received are not a message of the request's type")
+        yield request
+
+
+async def _method_not_found(request: Any, context: Context) -> Message:
+    raise MethodNotFound("this server has no such method")
+
+
+def _request_id(context: Context) -> str:
+    for key, value in context.invocation_metadata() or ():
+        if key == REQUEST_ID and isinstance(value, str) and 0 < len(value) <= 128:
+            return value
+    return uuid.uuid4().hex
+
+
+async def _abort(context: Context, error: HooklineError, request_id: str) -> None:
+    trailing = ((REQUEST_ID, request_id), ("grpc-status-details-bin", error.to_status().SerializeToString()))
+    await context.abort(error.code, error.message, trailing)

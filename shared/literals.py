@@ -1,0 +1,42 @@
+"""Parameters written into a statement's text, for COPY: the one command of PostgreSQL that takes no parameters."""
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+
+def inline(sql: str, arguments: Sequence[Any]) -> str:
+    """Replaces $1, $2 … by literals: None, bool, int, str, datetime with a zone, and lists of str.
+
+    Texts are quoted as PostgreSQL's own quote_literal does, and so hold whatever the server's settings are. Raises
+    ValueError for a text with NUL, which no literal can hold, and TypeError for any other type.
+    """
+    literals = [_literal(argument) for argument in arguments]
+    return re.sub(r"\$(\d+)", lambda match: literals[int(match[1]) - 1], sql)
+
+
+def _literal(value: Any) -> str:
+    match value:
+        case None:
+            return "NULL"
+        case bool():
+            return "true" if value else "false"
+        case int():
+            return f"({value})"
+        case datetime() if value.tzinfo is not None:
+            return _quoted(value.isoformat())
+        case str():
+            return _quoted(value)
+        case list():
+            # Typed by the statement's own cast, also when empty.
+            return "ARRAY[" + ", ".join(_quoted(item) for item in value) + "]"
+        case _:
+            raise TypeError(f"no literal for {type(value).__name__}")
+
+
+def _quoted(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("a text with NUL is no literal")
+    quoted = text.replace("'", "''")
+    return f" E'{quoted.replace(chr(92), chr(92) * 2)}'" if "\\" in text else f"'{quoted}'"

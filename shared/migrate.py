@@ -1,0 +1,111 @@
+"""Brings a database's schema up to date: forward only, one transaction a file, one process at a time."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+
+import asyncpg
+
+from shared import db
+from shared.errors import OperatorError
+
+# Any constant will do that no one else uses as an advisory lock of this database.
+_LOCK = 0x686F6F6B
+PARTITIONS_AHEAD = 3
+"""Months after the current one for which partitions are kept ready."""
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One numbered .sql file. `sha256` is that of its text: a landed file never changes."""
+
+    version: int
+    name: str
+    sql: str
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+
+def migrations() -> Sequence[Migration]:
+    """All migrations, in order. Their numbers run from 1 without gaps."""
+    found = sorted(
+        (
+            Migration(int(match[1]), match[2], file.read_text(encoding="utf-8"))
+            for file in files("shared").joinpath("migrations").iterdir()
+            if (match := re.fullmatch(r"(\d{4})_(\w+)\.sql", file.name))
+        ),
+        key=lambda migration: migration.version,
+    )
+    assert [migration.version for migration in found] == list(range(1, len(found) + 1))
+    return found
+
+
+async def migrate(database_url: str) -> list[str]:
+    """Applies what is missing and makes the partitions ahead; returns the names of the migrations applied.
+
+    Waits for another process that is migrating. Raises OperatorError when the database can't be reached, was migrated
+    by a newer Hookline, or by a file that has changed since.
+    """
+    connection = await db.connect(database_url)
+    try:
+        # A migration waits for locks only briefly: while it waits, everyone behind it waits too.
+        await connection.execute("SET lock_timeout = '5s'; SET statement_timeout = '10min'")
+        await connection.execute("SELECT pg_advisory_lock($1)", _LOCK, timeout=600)
+        applied = await _applied(connection)
+        known = {migration.version: migration for migration in migrations()}
+        for version, sha256 in applied.items():
+            if version not in known:
+                raise OperatorError(f"The database has migration {version}, made by a newer Hookline than this one.")
+            if known[version].sha256 != sha256:
+                raise OperatorError(f"Migration {version} is not the one that the database was made with.")
+        missing = [migration for migration in known.values() if migration.version not in applied]
+        for migration in missing:
+            await _apply(connection, migration)
+        await connection.fetch("SELECT hookline.create_event_partitions($1)", PARTITIONS_AHEAD)
+        return [f"{migration.version:04}_{migration.name}" for migration in missing]
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise OperatorError(f"The database user may not migrate: {error}.") from None
+    finally:
+        await connection.close()
+
+
+async def check_migrated(connection: db.Connection) -> None:
+    """Raises OperatorError unless every migration that this code knows has been applied.
+
+    A database ahead of the code is fine: code runs before and after each migration.
+    """
+    exists = await connection.fetchval("SELECT to_regclass('hookline.schema_migrations') IS NOT NULL")
+    version = await connection.fetchval("SELECT max(version) FROM hookline.schema_migrations") if exists else 0
+    if (version or 0) < migrations()[-1].version:
+        raise OperatorError("The database's schema is behind; `python -m services migrate` brings it up to date.")
+
+
+async def _applied(connection: db.Connection) -> dict[int, str]:
+    await connection.execute(
+        """
+        CREATE SCHEMA IF NOT EXISTS hookline;
+        CREATE TABLE IF NOT EXISTS hookline.schema_migrations (
+            version integer PRIMARY KEY,
+            name text NOT NULL,
+            sha256 text NOT NULL,
+            applied_time timestamptz NOT NULL DEFAULT clock_timestamp()
+        )
+        """
+    )
+    rows = await connection.fetch("SELECT version, sha256 FROM hookline.schema_migrations ORDER BY version")
+    return {row["version"]: row["sha256"] for row in rows}
+
+
+async def _apply(connection: db.Connection, migration: Migration) -> None:
+    async with connection.transaction():
+        await connection.execute(migration.sql)
+        await connection.execute(
+            "INSERT INTO hookline.schema_migrations (version, name, sha256) VALUES ($1, $2, $3)",
+            migration.version,
+            migration.name,
+            migration.sha256,
+        )

@@ -1,0 +1,130 @@
+"""A gRPC server as every service runs it: health, reflection, metrics, graceful stop. And the process around it."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import NoReturn
+
+import click
+import grpc
+import prometheus_client
+import structlog
+import uvloop
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from shared import logs
+from shared.errors import OperatorError
+from shared.interceptors import CallInterceptor
+from shared.settings import Settings, is_loopback, load_settings, split_address
+
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+LIFELINE_FD = "HOOKLINE_LIFELINE_FD"
+"""Names the file descriptor of a pipe that a supervisor holds open: at its end the process stops, so that services do
+not outlive a supervisor that was killed."""
+
+_log = structlog.get_logger()
+
+
+def run(service: str, main: Callable[[Settings, asyncio.Event], Awaitable[None]]) -> NoReturn:
+    """Runs `main` as this process. It gets the settings and an event that is set when the process should stop (SIGTERM,
+    SIGINT, the lifeline's end). An OperatorError ends the process with its one sentence and status 1."""
+    try:
+        settings = load_settings()
+        if settings.log_level not in logs.LEVELS:
+            raise OperatorError(f"HOOKLINE_LOG_LEVEL is wrong: it is one of {', '.join(logs.LEVELS)}.")
+        logs.configure(service, settings.log_level)
+        uvloop.run(_with_signals(lambda stopping: main(settings, stopping)))
+    except OperatorError as error:
+        click.echo(f"{service}: {error}", err=True)
+        sys.exit(1)
+    sys.exit(0)
+
+
+async def _with_signals(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    loop, stopping = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    if lifeline := os.environ.get(LIFELINE_FD):
+
+        def at_end() -> None:
+            loop.remove_reader(int(lifeline))
+            stopping.set()
+
+        loop.add_reader(int(lifeline), at_end)
+    await main(stopping)
+
+
+@asynccontextmanager
+async def serving(
+    settings: Settings,
+    address: str,
+    services: Sequence[str],
+    register: Callable[[grpc.aio.Server], None],
+    stopping: asyncio.Event,
+) -> AsyncIterator[None]:
+    """Serves what `register` adds to the server until the block ends, then stops gracefully.
+
+    `services` are the full names for health and reflection. Leaving the block: health says NOT_SERVING, new calls are
+    refused, those under way get `drain_seconds`. Raises OperatorError when the address can't be had or may not be used.
+    """
+    host, _ = split_address(address)
+    if not (is_loopback(host) or settings.allow_insecure):
+        raise OperatorError(
+            f"{address} can be reached from other machines, and there is no TLS and no token yet: "
+            "HOOKLINE_ALLOW_INSECURE=true allows it, behind something that has both."
+        )
+    server = grpc.aio.server(
+        interceptors=[CallInterceptor(settings.max_call_seconds)],
+        options=[
+            # Sharing a port by accident would split the calls between two databases.
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES + 65536),
+            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES + 65536),
+            # Clients ping through NATs and load balancers.
+            ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+            ("grpc.keepalive_permit_without_calls", 1),
+        ],
+    )
+    register(server)
+    checks = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    if settings.reflection:
+        reflection.enable_server_reflection([*services, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    try:
+        server.add_insecure_port(address)
+    except RuntimeError:
+        raise OperatorError(f"{address} can't be listened on: the port is taken or the host is not ours.") from None
+    metrics = _serve_metrics(settings.metrics_address)
+    await server.start()
+    for service in ("", *services):
+        await checks.set(service, health_pb2.HealthCheckResponse.SERVING)
+    _log.info("serving", address=address)
+    try:
+        yield
+    finally:
+        stopping.set()
+        await checks.enter_graceful_shutdown()
+        await server.stop(settings.drain_seconds)
+        metrics()
+        _log.info("stopped", address=address)
+
+
+def _serve_metrics(address: str | None) -> Callable[[], None]:
+    if address is None:
+        return lambda: None
+    host, port = split_address(address)
+    try:
+        server, thread = prometheus_client.start_http_server(port, host)
+    except OSError:
+        raise OperatorError(f"{address} can't be listened on for metrics: the port is taken.") from None
+
+    def stop() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+    return stop

@@ -1,0 +1,269 @@
+"""Hookline's services as real gRPC servers in this process that do what a test's script says, and both clients to try
+them with. Nothing here knows how the true services work inside."""
+
+import asyncio
+import hashlib
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+from google.protobuf import any_pb2
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+
+from hookline.client import AsyncClient, Client
+from hookline.export.v1 import event_query_service_pb2_grpc, export_service_pb2_grpc
+from hookline.export.v1.event_query_service_pb2 import GetEventRequest, ListEventsRequest
+from hookline.export.v1.export_service_pb2 import (
+    ExportChunk,
+    ExportEventsRequest,
+    ExportEventsResponse,
+    ExportHeader,
+    ExportTrailer,
+)
+from hookline.ingest.v1 import ingest_service_pb2_grpc
+from hookline.ingest.v1.ingest_service_pb2 import (
+    IngestEventRequest,
+    IngestEventStreamRequest,
+    IngestEventStreamResponse,
+    IngestResult,
+    ListQuarantinedEventsRequest,
+    MarkEventsRequest,
+    Outcome,
+    OutcomeReason,
+)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An error status as a server sends it."""
+
+    code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE
+    message: str = "the database can't be reached just now; try again"
+    reason: str = "DATABASE_UNAVAILABLE"
+    metadata: dict[str, str] = field(default_factory=dict)
+    violations: Sequence[tuple[str, str]] = ()
+    retry_seconds: float | None = None
+
+    def raise_in(self, context: grpc.ServicerContext) -> None:
+        """Ends the call with it."""
+        details: list[Message] = []
+        if self.reason:
+            details.append(
+                error_details_pb2.ErrorInfo(reason=self.reason, domain="hookline", metadata=self.metadata)
+            )
+        if self.violations:
+            fields = [error_details_pb2.BadRequest.FieldViolation(field=f, description=d) for f, d in self.violations]
+            details.append(error_details_pb2.BadRequest(field_violations=fields))
+        if self.retry_seconds is not None:
+            delay = Duration()
+            delay.FromMilliseconds(round(self.retry_seconds * 1000))
+            details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+        packed = []
+        for detail in details:
+            packed.append(any_pb2.Any())
+            packed[-1].Pack(detail)
+        status = status_pb2.Status(code=self.code.value[0], message=self.message, details=packed)
+        if packed:
+            context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+        context.abort(self.code, self.message)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One ingest stream: `acks` batches are stored and acknowledged, one more is stored without a word, then it ends:
+    with the refusal, or well where there is none."""
+
+    acks: int
+    refusal: Refusal | None = field(default_factory=Refusal)
+
+
+Answer = Message | Refusal
+
+
+class Script(
+    ingest_service_pb2_grpc.IngestServiceServicer,
+    event_query_service_pb2_grpc.EventQueryServiceServicer,
+    export_service_pb2_grpc.ExportServiceServicer,
+):
+    """All three services. Unary calls and exports take their answers from `answers`, in order; ingest streams take
+    their ends from `cuts`, and go well after those. `stored` are the payloads of the streams, in order of storing."""
+
+    def __init__(self) -> None:
+        self.requests: list[Message] = []
+        self.answers: list[Answer | Sequence[Answer]] = []
+        self.cuts: list[Cut] = []
+        self.stored: list[bytes] = []
+        self.batches: list[IngestEventStreamRequest] = []
+        self.before_batch: Callable[[int], None] = lambda _count: None
+
+    def _answer(self, request: Message, context: grpc.ServicerContext) -> Any:
+        self.requests.append(request)
+        answer = self.answers.pop(0)
+        if isinstance(answer, Refusal):
+            answer.raise_in(context)
+        return answer
+
+    def IngestEvent(self, request: IngestEventRequest, context: grpc.ServicerContext) -> Any:
+        return self._answer(request, context)
+
+    def MarkEvents(self, request: MarkEventsRequest, context: grpc.ServicerContext) -> Any:
+        return self._answer(request, context)
+
+    def ListQuarantinedEvents(self, request: ListQuarantinedEventsRequest, context: grpc.ServicerContext) -> Any:
+        return self._answer(request, context)
+
+    def GetEvent(self, request: GetEventRequest, context: grpc.ServicerContext) -> Any:
+        return self._answer(request, context)
+
+    def ListEvents(self, request: ListEventsRequest, context: grpc.ServicerContext) -> Any:
+        return self._answer(request, context)
+
+    def ExportEvents(self, request: ExportEventsRequest, context: grpc.ServicerContext) -> Iterator[Any]:
+        for message in self._answer(request, context):
+            if isinstance(message, Refusal):
+                message.raise_in(context)
+            yield message
+
+    def IngestEventStream(
+        self, request_iterator: Iterator[IngestEventStreamRequest], context: grpc.ServicerContext
+    ) -> Iterator[IngestEventStreamResponse]:
+        cut = self.cuts.pop(0) if self.cuts else None
+        for count, request in enumerate(request_iterator):
+            self.before_batch(count)
+            self.batches.append(request)
+            results = [self._store(event.payload) for event in request.events]
+            if cut and count == cut.acks:
+                if cut.refusal:
+                    cut.refusal.raise_in(context)
+                return
+            yield IngestEventStreamResponse(batch_number=request.batch_number, results=results)
+
+    def _store(self, payload: bytes) -> IngestResult:
+        if payload == b"not json":
+            return IngestResult(
+                outcome=Outcome.OUTCOME_QUARANTINED,
+                quarantine_id="q",
+                reason=OutcomeReason.OUTCOME_REASON_JSON_MALFORMED,
+                message="the payload is not JSON",
+            )
+        if payload in self.stored:
+            return IngestResult(outcome=Outcome.OUTCOME_DUPLICATE, event_id="first")
+        self.stored.append(payload)
+        return IngestResult(outcome=Outcome.OUTCOME_ACCEPTED, event_id="new", sequence=len(self.stored))
+
+
+class Server:
+    """Serves a script on a free port of this machine, or again on one that it had."""
+
+    def __init__(self, script: Script, port: int = 0) -> None:
+        self._server = grpc.server(
+            ThreadPoolExecutor(4),
+            options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 16 * 1024 * 1024 + 65536)],
+        )
+        ingest_service_pb2_grpc.add_IngestServiceServicer_to_server(script, self._server)
+        event_query_service_pb2_grpc.add_EventQueryServiceServicer_to_server(script, self._server)
+        export_service_pb2_grpc.add_ExportServiceServicer_to_server(script, self._server)
+        self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
+        self.address = f"127.0.0.1:{self.port}"
+        self._server.start()
+
+    def stop(self) -> None:
+        """Breaks all connections."""
+        self._server.stop(0).wait()
+
+
+@contextmanager
+def serving(script: Script) -> Iterator[Server]:
+    """A server of the script while the block runs."""
+    server = Server(script)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@contextmanager
+def restarting(script: Script, server: Server, *, at_batch: int) -> Iterator[None]:
+    """Kills the server when its stream comes to that batch, and starts another in its place."""
+    reached, restarted = threading.Event(), threading.Event()
+    successors: list[Server] = []
+
+    def before_batch(count: int) -> None:
+        if count == at_batch and not reached.is_set():
+            reached.set()
+            restarted.wait(20)
+
+    def restart() -> None:
+        reached.wait(20)
+        # Not `stop`: that would wait for the handler, which waits for us.
+        server._server.stop(0)
+        restarted.set()
+        server.stop()
+        successors.append(Server(script, server.port))
+
+    script.before_batch = before_batch
+    thread = threading.Thread(target=restart)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+        for successor in successors:
+            successor.stop()
+
+
+class Caller:
+    """Calls a client's method by name, and reads to its end what it gives, into `received` where that is given: the
+    same tests then hold both clients to the same behaviour."""
+
+    def __init__(self, *, is_async: bool, address: str, **options: Any) -> None:
+        self._is_async = is_async
+        self._options = {"ingest": address, "export": address} | options
+
+    def __call__(self, method: str, *arguments: Any, received: list[Any] | None = None, **options: Any) -> Any:
+        received = [] if received is None else received
+        if self._is_async:
+            return asyncio.run(self._call_async(method, arguments, received, options))
+        with Client(**self._options) as client:
+            result = getattr(client, method)(*arguments, **options)
+            if not isinstance(result, Iterator):
+                return result
+            received.extend(_one_by_one(result, received))
+            return received
+
+    async def _call_async(
+        self, method: str, arguments: Sequence[Any], received: list[Any], options: dict[str, Any]
+    ) -> Any:
+        async with AsyncClient(**self._options) as client:
+            result = getattr(client, method)(*arguments, **options)
+            if not isinstance(result, AsyncIterator):
+                return await result
+            async for each in result:
+                received.append(each)
+            return received
+
+
+def _one_by_one(results: Iterable[Any], received: list[Any]) -> Iterator[Any]:
+    for each in results:
+        received.append(each)
+    return iter(())
+
+
+def export_stream(pieces: Sequence[bytes], rows: int) -> list[ExportEventsResponse]:
+    """A faultless export of these pieces."""
+    messages = [ExportEventsResponse(header=ExportHeader(max_rows=rows))]
+    digest, total = b"", 0
+    for number, data in enumerate(pieces, 1):
+        total += len(data)
+        digest = hashlib.sha256(digest + data).digest()
+        chunk = ExportChunk(data=data, number=number, bytes=total, digest=digest, rows_read=rows)
+        messages.append(ExportEventsResponse(chunk=chunk))
+    whole = hashlib.sha256(b"".join(pieces)).digest()
+    trailer = ExportTrailer(rows=rows, bytes=total, digest=digest, sha256=whole)
+    return [*messages, ExportEventsResponse(trailer=trailer)]
