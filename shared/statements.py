@@ -1,27 +1,39 @@
 """SQL statements: named, in .sql files beside the code that runs them, each with its why."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import aiosql
 
+from shared.db import Connection
 from shared.literals import inline
 
 
-def load(package: str) -> Any:
-    """The statements in `package`'s folder `sql`: an object with a function for each, to be called with a connection
-    and the statement's parameters by name. Its text is in the function's `sql`."""
-    return aiosql.from_path(Path(str(files(package))) / "sql", "asyncpg")
+class Statements:
+    """The statements in the folder `sql` of a package. They take their parameters by name."""
 
+    def __init__(self, package: str) -> None:
+        queries = aiosql.from_path(Path(str(files(package))) / "sql", "asyncpg")
+        names = [name for name in queries.available_queries if not name.endswith("_cursor")]
+        self._texts: dict[str, str] = {name: getattr(queries, name).sql.rstrip().removesuffix(";") for name in names}
+        self._orders: dict[str, list[str]] = {name: queries.driver_adapter.var_sorted[name] for name in names}
 
-def ordered(statements: Any, name: str, parameters: Mapping[str, Any]) -> list[Any]:
-    """A statement's parameters in the order of its $1, $2 …"""
-    return [parameters[parameter] for parameter in statements.driver_adapter.var_sorted[name]]
+    @property
+    def texts(self) -> Mapping[str, str]:
+        """Each statement's text, with $1, $2 … for its parameters."""
+        return self._texts
 
+    def arguments(self, name: str, parameters: Mapping[str, Any]) -> list[Any]:
+        """A statement's parameters in the order of its $1, $2 …"""
+        return [parameters[parameter] for parameter in self._orders[name]]
 
-def inlined(statements: Any, name: str, **parameters: Any) -> str:
-    """A statement's text with its parameters written in as literals, for COPY. See `shared.literals`."""
-    sql: str = getattr(statements, name).sql
-    return inline(sql.rstrip().removesuffix(";"), ordered(statements, name, parameters))
+    async def fetch(self, connection: Connection, name: str, **parameters: Any) -> Sequence[Mapping[str, Any]]:
+        """Runs a statement; gives its rows."""
+        rows: Sequence[Mapping[str, Any]] = await connection.fetch(self._texts[name], *self.arguments(name, parameters))
+        return rows
+
+    def inlined(self, name: str, **parameters: Any) -> str:
+        """A statement's text with its parameters written in as literals, for COPY. See `shared.literals`."""
+        return inline(self._texts[name], self.arguments(name, parameters))

@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 
 from services.export.filters import Filter, Status
-from shared import statements
 from shared.db import Connection
+from shared.statements import Statements
 
-_sql = statements.load("services.export")
+_sql = Statements("services.export")
 _ASCENDING, _DESCENDING = "ORDER BY e.sequence ASC", "ORDER BY e.sequence DESC"
 
 
@@ -51,7 +51,7 @@ class Event(msgspec.Struct, frozen=True):
 
 async def mark(connection: Connection, company_id: str) -> Mark:
     """Where the company's log stands now. A company without events stands at 0."""
-    rows = await _sql.mark(connection, company_id=company_id)
+    rows = await _sql.fetch(connection, "mark", company_id=company_id)
     return Mark(**rows[0]) if rows else Mark(0, 0)
 
 
@@ -84,8 +84,7 @@ async def csv_page(
 
     Raises PageTooLargeError when they come to more than `max_bytes`; the connection stays good.
     """
-    query = statements.inlined(
-        _sql,
+    query = _sql.inlined(
         "csv_page",
         company_id=company_id,
         after=span.after,
@@ -109,8 +108,7 @@ async def json_page(
     before: str,
 ) -> Page:
     """The same as lines of JSON, each with `before` in front."""
-    query = statements.inlined(
-        _sql,
+    query = _sql.inlined(
         "json_page",
         company_id=company_id,
         after=span.after,
@@ -164,8 +162,8 @@ async def list_events(
         "with_payload": max_payload_bytes is not None,
         **msgspec.structs.asdict(which),
     }
-    query = _ordered(_sql.list_events.sql, newest_first)
-    ordered = statements.ordered(_sql, "list_events", arguments)
+    query = _ordered(_sql.texts["list_events"], newest_first)
+    ordered = _sql.arguments("list_events", arguments)
     if max_payload_bytes is None:
         return [_event(row) for row in await connection.fetch(query, *ordered)]
     events, size = [], 0
@@ -180,7 +178,7 @@ async def list_events(
 
 async def get_event(connection: Connection, company_id: str, event_id: uuid.UUID) -> Event | None:
     """One event with its payload, or None."""
-    rows = await _sql.get_event(connection, company_id=company_id, event_id=event_id)
+    rows = await _sql.fetch(connection, "get_event", company_id=company_id, event_id=event_id)
     return _event(rows[0]) if rows else None
 
 

@@ -10,10 +10,10 @@ import msgspec
 from uuid_utils.compat import uuid7
 
 from services.ingest.mapping import Mapped, SetAside
-from shared import statements
 from shared.db import Connection
+from shared.statements import Statements
 
-_sql = statements.load("services.ingest")
+_sql = Statements("services.ingest")
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -50,8 +50,9 @@ async def store_events(connection: Connection, company_id: str, candidates: Sequ
     for one in candidates:
         first.setdefault(one.key, one)
     events = [one.event for one in first.values()]
-    rows = await _sql.store_events(
+    rows = await _sql.fetch(
         connection,
+        "store_events",
         company_id=company_id,
         event_ids=[one.event_id for one in first.values()],
         sources=[event.source for event in events],
@@ -74,8 +75,9 @@ async def store_events(connection: Connection, company_id: str, candidates: Sequ
     }
     known = [key for key in first if key not in lies]
     if known:
-        for row in await _sql.find_keys(
+        for row in await _sql.fetch(
             connection,
+            "find_keys",
             company_id=company_id,
             sources=[source for source, _ in known],
             dedup_keys=[key for _, key in known],
@@ -99,8 +101,9 @@ async def _store_conflicts(
         if lies.differs
     }
     if conflicts:
-        await _sql.store_conflicts(
+        await _sql.fetch(
             connection,
+            "store_conflicts",
             company_id=company_id,
             sources=[source for source, _, _ in conflicts],
             dedup_keys=[key for _, key, _ in conflicts],
@@ -114,8 +117,9 @@ async def store_quarantined(connection: Connection, company_id: str, events: Seq
     """Sets events aside; gives the id under which each lies. Committed when it returns."""
     keys = [(event.source, hashlib.sha256(event.payload).digest()) for event in events]
     first = dict(zip(reversed(keys), reversed(events), strict=True))
-    rows = await _sql.store_quarantined(
+    rows = await _sql.fetch(
         connection,
+        "store_quarantined",
         company_id=company_id,
         sources=[source for source, _ in first],
         payload_sha256s=[digest for _, digest in first],
@@ -147,8 +151,13 @@ async def list_quarantined(
     connection: Connection, company_id: str, before: uuid.UUID | None, max_rows: int, prefix_bytes: int
 ) -> list[Quarantined]:
     """The newest first; `before` is the last id of the page before."""
-    rows = await _sql.list_quarantined(
-        connection, company_id=company_id, before_id=before, max_rows=max_rows, prefix_bytes=prefix_bytes
+    rows = await _sql.fetch(
+        connection,
+        "list_quarantined",
+        company_id=company_id,
+        before_id=before,
+        max_rows=max_rows,
+        prefix_bytes=prefix_bytes,
     )
     return [Quarantined(**row) for row in rows]
 
@@ -170,8 +179,9 @@ class Mark(msgspec.Struct, frozen=True):
 
 async def mark_events(connection: Connection, company_id: str, marks: Sequence[Mark]) -> list[bool | None]:
     """Notes statuses. For each mark: whether it changed anything, or None where there is no such event."""
-    rows = await _sql.mark_events(
+    rows = await _sql.fetch(
         connection,
+        "mark_events",
         company_id=company_id,
         event_ids=[mark.event_id for mark in marks],
         statuses=[mark.status for mark in marks],
@@ -185,5 +195,5 @@ async def mark_events(connection: Connection, company_id: str, marks: Sequence[M
 
 async def create_partitions(connection: Connection, months_ahead: int) -> list[str]:
     """Makes the monthly partitions that are missing; gives their names."""
-    rows = await _sql.create_partitions(connection, months_ahead=months_ahead)
+    rows = await _sql.fetch(connection, "create_partitions", months_ahead=months_ahead)
     return [row["name"] for row in rows]

@@ -4,7 +4,7 @@ them with. Nothing here knows how the true services work inside."""
 import asyncio
 import hashlib
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -54,9 +54,7 @@ class Refusal:
         """Ends the call with it."""
         details: list[Message] = []
         if self.reason:
-            details.append(
-                error_details_pb2.ErrorInfo(reason=self.reason, domain="hookline", metadata=self.metadata)
-            )
+            details.append(error_details_pb2.ErrorInfo(reason=self.reason, domain="hookline", metadata=self.metadata))
         if self.violations:
             fields = [error_details_pb2.BadRequest.FieldViolation(field=f, description=d) for f, d in self.violations]
             details.append(error_details_pb2.BadRequest(field_violations=fields))
@@ -234,7 +232,8 @@ class Caller:
             result = getattr(client, method)(*arguments, **options)
             if not isinstance(result, Iterator):
                 return result
-            received.extend(_one_by_one(result, received))
+            for each in result:
+                received.append(each)
             return received
 
     async def _call_async(
@@ -247,12 +246,6 @@ class Caller:
             async for each in result:
                 received.append(each)
             return received
-
-
-def _one_by_one(results: Iterable[Any], received: list[Any]) -> Iterator[Any]:
-    for each in results:
-        received.append(each)
-    return iter(())
 
 
 def export_stream(pieces: Sequence[bytes], rows: int) -> list[ExportEventsResponse]:
