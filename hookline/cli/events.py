@@ -40,7 +40,7 @@ def list_events(session: Session, limit: int, payload: bool, order: Order | None
         events = islice(every, limit or None)
         if session.output.as_json:
             for event in events:
-                session.output.record(_event_fields(event, with_payload=payload))
+                session.output.record(_event_fields(event, exact_json.verbatim(event.payload) if payload else None))
         else:
             session.output.table(_EVENT_TITLES, (_event_row(event) for event in events))
 
@@ -58,7 +58,10 @@ def get(session: Session, event_id: str) -> None:
     """
     with session.client() as client:
         event = client.get(session.company, event_id)
-    session.output.record(_event_fields(event, with_payload=True), indent=0 if session.output.as_json else 2)
+    if session.output.as_json:
+        session.output.record(_event_fields(event, exact_json.verbatim(event.payload)))
+    else:
+        session.output.record(_event_fields(event, exact_json.loads(event.payload)), indent=2)
 
 
 @click.command()
@@ -113,26 +116,27 @@ def quarantine(session: Session, limit: int) -> None:
             session.output.table(_QUARANTINE_TITLES, (_quarantine_row(item) for item in items))
 
 
-def _event_fields(event: Event, *, with_payload: bool) -> dict[str, Any]:
+def _event_fields(event: Event, payload: Any) -> dict[str, Any]:
+    # Names and order are those of an export as JSON.
     has_total = event.HasField("total")
     fields: dict[str, Any] = {
         "event_id": event.event_id,
         "sequence": event.sequence,
         "type": event.type,
+        "platform": event.platform,
+        "source": event.source,
+        "dedup_key": event.dedup_key,
         "customer_name": event.customer_name or None,
         "product_name": event.product_name or None,
         "total": event.total.amount if has_total else None,
         "currency": (event.total.currency or None) if has_total else None,
-        "source": event.source,
-        "platform": event.platform,
-        "dedup_key": event.dedup_key,
         "status": _status(event),
         "status_error": event.status_error or None,
         "occurred_time": event.occurred_time.ToJsonString(),
         "received_time": event.received_time.ToJsonString(),
     }
-    if with_payload:
-        fields["payload"] = exact_json.loads(event.payload)
+    if payload is not None:
+        fields["payload"] = payload
     return fields
 
 

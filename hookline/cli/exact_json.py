@@ -8,15 +8,26 @@ from typing import Any
 _UNSAFE = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-class Number(str):
-    """A number's own digits."""
+class Verbatim(str):
+    """JSON text that is put in as it is."""
 
     __slots__ = ()
 
 
+def verbatim(text: bytes) -> Verbatim:
+    """JSON to be put in as it is, on one line: line breaks can only be between its parts."""
+    return Verbatim(_safe(text.decode().translate({10: " ", 13: " "})) or "null")
+
+
 def loads(text: bytes) -> Any:
-    """Reads JSON; numbers become Number. Raises ValueError, or RecursionError when it is nested too deeply."""
-    return json.loads(text, parse_float=Number, parse_int=Number)
+    """Reads JSON to be written anew, with its numbers verbatim; all of it, when it is nested too deeply for that.
+    Raises ValueError."""
+    try:
+        value = json.loads(text, parse_float=Verbatim, parse_int=Verbatim)
+        dumps(value)
+    except RecursionError:
+        return verbatim(text)
+    return value
 
 
 def dumps(value: Any, indent: int = 0) -> str:
@@ -27,14 +38,17 @@ def dumps(value: Any, indent: int = 0) -> str:
 def _dumps(value: Any, indent: int, newline: str) -> str:
     inner = newline + " " * indent
     match value:
-        case Number():
+        case Verbatim():
             return str(value)
         case dict():
-            members = [f"{_plain(str(name))}: {_dumps(each, indent, inner)}" for name, each in value.items()]
+            members = [
+                f"{_safe(json.dumps(name, ensure_ascii=False))}: {_dumps(each, indent, inner)}"
+                for name, each in value.items()
+            ]
             return _enclosed("{", members, "}", indent, newline)
         case list() | tuple():
             return _enclosed("[", [_dumps(each, indent, inner) for each in value], "]", indent, newline)
-    return _plain(value)
+    return _safe(json.dumps(value, ensure_ascii=False))
 
 
 def _enclosed(opening: str, parts: list[str], closing: str, indent: int, newline: str) -> str:
@@ -44,5 +58,5 @@ def _enclosed(opening: str, parts: list[str], closing: str, indent: int, newline
     return opening + inner + f",{inner}".join(parts) + newline + closing
 
 
-def _plain(value: Any) -> str:
-    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False))
+def _safe(text: str) -> str:
+    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

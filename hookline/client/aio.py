@@ -95,8 +95,6 @@ class AsyncClient:
         job, retry = IngestJob(), Retry(self._ingest_endpoint)
         while True:
             outbox: _Outbox = asyncio.Queue()
-            for batch in job.unacknowledged:
-                outbox.put_nowait(batch.request)
             call = self._ingest_stub.IngestEventStream(_until_none(outbox))
             acknowledgements = aiter(call)
             try:
@@ -111,6 +109,7 @@ class AsyncClient:
                     await self._next(acknowledgements)
                 return job.summary
             except BrokenStream as broken:
+                job.stream_broke()
                 delay = retry.delay_after(broken.error)
             finally:
                 # gRPC's own task waits at the outbox; and a call that is done is not harmed by being cancelled.
@@ -266,7 +265,12 @@ class AsyncClient:
         except StopAsyncIteration:
             raise BrokenStream(self._ingest_endpoint.ended_early()) from None
         except grpc.RpcError as error:
-            raise BrokenStream(self._ingest_endpoint.error(error)) from error
+            broken = self._ingest_endpoint.error(error)
+            if broken.code is grpc.StatusCode.INTERNAL and not broken.reason:
+                # grpc/grpc#36066: when a server ends a stream that is being written to, its status may be replaced by
+                # this one. Trying again brings it to light.
+                broken = self._ingest_endpoint.ended_early()
+            raise BrokenStream(broken) from error
 
 
 async def _cut(batcher: Batcher, payloads: Iterable[bytes] | AsyncIterable[bytes]) -> AsyncGenerator[Batch, None]:
@@ -284,10 +288,10 @@ async def _cut(batcher: Batcher, payloads: Iterable[bytes] | AsyncIterable[bytes
 
 async def _fill(job: IngestJob, batches: AsyncIterator[Batch], outbox: _Outbox) -> bool:
     """Sends what may be sent; says whether anything is still to be acknowledged."""
-    while job.has_room and (batch := await anext(batches, None)):
+    while job.has_room and (batch := job.again() or await anext(batches, None)):
         if job.send(batch):
             outbox.put_nowait(batch.request)
-    return bool(job.unacknowledged)
+    return job.is_waiting
 
 
 async def _until_none(outbox: _Outbox) -> AsyncIterator[IngestEventStreamRequest]:

@@ -119,16 +119,37 @@ class Batcher:
 
 
 class IngestJob:
-    """The state of one ingest over however many streams it takes: what is on its way, and what has come of the rest."""
+    """The state of one ingest over however many streams it takes: what is on its way, and what has come of the rest.
+
+    The first batch of each stream goes alone. A server that refuses all of it is then heard at once, and one that has
+    just come back is not flooded.
+    """
 
     def __init__(self) -> None:
         self.summary = IngestSummary()
-        self.unacknowledged: deque[Batch] = deque()
+        self._unacknowledged: deque[Batch] = deque()
+        self._again: deque[Batch] = deque()
+        self._window = 1
 
     @property
     def has_room(self) -> bool:
         """Whether another batch may be sent before an acknowledgement comes."""
-        return len(self.unacknowledged) < WINDOW
+        return len(self._unacknowledged) < self._window
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether an acknowledgement is still to come."""
+        return bool(self._unacknowledged)
+
+    def stream_broke(self) -> None:
+        """Notes that nothing more will be acknowledged on this stream: it is all to be sent again on another."""
+        self._again.extendleft(reversed(self._unacknowledged))
+        self._unacknowledged.clear()
+        self._window = 1
+
+    def again(self) -> Batch | None:
+        """Takes the next batch that is to be sent again, before any new one."""
+        return self._again.popleft() if self._again else None
 
     def send(self, batch: Batch) -> bool:
         """Notes a batch as sent; False when it must not be, because no message can hold it (it is counted then)."""
@@ -136,12 +157,12 @@ class IngestJob:
         if len(batch.request.events[0].payload) > MAX_PAYLOAD_BYTES:
             self.summary.count(batch.first, _TOO_LARGE)
             return False
-        self.unacknowledged.append(batch)
+        self._unacknowledged.append(batch)
         return True
 
     def acknowledge(self, response: IngestEventStreamResponse) -> None:
         """Counts the results of the oldest batch on its way. Raises ServerDefect when they are not that batch's."""
-        expected = self.unacknowledged[0]
+        expected = self._unacknowledged[0]
         number, size = expected.request.batch_number, len(expected.request.events)
         if response.batch_number != number or len(response.results) != size:
             raise ServerDefect(
@@ -150,7 +171,8 @@ class IngestJob:
             )
         for position, result in enumerate(response.results, expected.first):
             self.summary.count(position, result)
-        self.unacknowledged.popleft()
+        self._unacknowledged.popleft()
+        self._window = WINDOW
 
 
 _TOO_LARGE = IngestResult(

@@ -113,8 +113,6 @@ class Client:
         job, retry = IngestJob(), Retry(self._ingest_endpoint)
         while True:
             outbox: SimpleQueue[IngestEventStreamRequest | None] = SimpleQueue()
-            for batch in job.unacknowledged:
-                outbox.put(batch.request)
             call = self._ingest_stub.IngestEventStream(_until_none(outbox))
             try:
                 while _fill(job, batches, outbox):
@@ -128,6 +126,7 @@ class Client:
                     self._next(call)
                 return job.summary
             except BrokenStream as broken:
+                job.stream_broke()
                 delay = retry.delay_after(broken.error)
             finally:
                 # gRPC's own thread waits at the outbox; and a call that is done is not harmed by being cancelled.
@@ -314,10 +313,10 @@ def _cut(batcher: Batcher, payloads: Iterable[bytes]) -> Iterator[Batch]:
 
 def _fill(job: IngestJob, batches: Iterator[Batch], outbox: SimpleQueue[IngestEventStreamRequest | None]) -> bool:
     """Sends what may be sent; says whether anything is still to be acknowledged."""
-    while job.has_room and (batch := next(batches, None)):
+    while job.has_room and (batch := job.again() or next(batches, None)):
         if job.send(batch):
             outbox.put(batch.request)
-    return bool(job.unacknowledged)
+    return job.is_waiting
 
 
 def _until_none(outbox: SimpleQueue[IngestEventStreamRequest | None]) -> Iterator[IngestEventStreamRequest]:

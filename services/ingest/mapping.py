@@ -21,10 +21,11 @@ KEY_BYTES = 255
 TYPE_CHARACTERS = 128
 MAX_DEPTH = 200
 """Nesting beyond this is no webhook; PostgreSQL's own limit depends on its stack."""
-MAX_DIGITS = 1000
+MAX_EXPONENT = 1000
+"""jsonb writes every number out: 1e100000 would be a hundred thousand digits in each export."""
 _TOTAL_LIMIT = Decimal(10) ** 18
 _TOTAL_CHARACTERS = 60
-_EXACT = Context(prec=2 * MAX_DIGITS)
+_EXACT = Context(prec=1_000_000)
 _is_decimal = re.compile(r"\s*[+-]?[0-9]+(\.[0-9]+)?\s*").fullmatch
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -116,7 +117,7 @@ class Mapper:
             return Rejected(Reason.NAME_MALFORMED, f"source: {NAME_RULE}")
         platform_name = named
         try:
-            content = _parse(payload)
+            content, digest = _parse(payload)
             if named:
                 compiled = self._compiled.get(named)
                 if compiled is None:
@@ -124,7 +125,7 @@ class Mapper:
             else:
                 compiled = self._recognise(content)
             platform_name = compiled.platform.name
-            return compiled.map(incoming.source or platform_name, payload, content)
+            return compiled.map(incoming.source or platform_name, payload, content, digest)
         except _NotUnderstoodError as error:
             source = incoming.source or platform_name or "unknown"
             return SetAside(source, platform_name, error.reason, error.message, payload)
@@ -136,18 +137,34 @@ class Mapper:
         raise _NotUnderstoodError(Reason.PLATFORM_UNRECOGNISED, "no platform recognises the payload")
 
 
-_decode = msgspec.json.Decoder(float_hook=Decimal).decode
+class _Parser:
+    """Parses JSON with exact decimals, noting those on the way that need a second look: only they can be written in
+    more than one way, or be too large."""
+
+    def __init__(self) -> None:
+        self._suspects: list[Decimal] = []
+        self._decode = msgspec.json.Decoder(float_hook=self._number).decode
+
+    def parse(self, payload: bytes) -> tuple[Any, list[Decimal]]:
+        self._suspects = []
+        return self._decode(payload), self._suspects
+
+    def _number(self, text: str) -> Decimal:
+        number = Decimal(text)
+        if text[-1] == "0" or "e" in text or "E" in text:
+            self._suspects.append(number)
+        return number
+
+
+_parser = _Parser()
 # NUL as an escape: an odd number of backslashes before u0000.
 _has_nul = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000").search
-_nesting = re.compile(rb"[\[{]").findall
-# Numbers that may be too large, or written in more than one way; text that looks like one only costs a closer look.
-_may_be_large = re.compile(rb"[0-9][eE][+-]?[0-9]{3,}\s*[,}\]]|[0-9]{1000}").search
-_may_be_loose = re.compile(rb"[0-9]\.[0-9]*0\s*[,}\]]|[0-9][eE][+-]?[0-9]+\s*[,}\]]|-0\s*[,}\]]").search
 
 
-def _parse(payload: bytes) -> dict[str, Any]:
+def _parse(payload: bytes) -> tuple[dict[str, Any], bytes]:
+    """The payload's content, and the digest of it."""
     try:
-        content = _decode(payload)
+        content, suspects = _parser.parse(payload)
     except RecursionError:
         raise _NotUnderstoodError(Reason.JSON_UNSTORABLE, "the payload is nested too deeply") from None
     except UnicodeDecodeError:
@@ -161,27 +178,21 @@ def _parse(payload: bytes) -> dict[str, Any]:
         raise _NotUnderstoodError(Reason.JSON_NOT_OBJECT, "the payload is JSON but not an object")
     if b"\\u0000" in payload and _has_nul(payload):
         raise _NotUnderstoodError(Reason.JSON_UNSTORABLE, "the payload holds the character NUL")
-    if _may_be_large(payload) or len(_nesting(payload)) > MAX_DEPTH:
-        _check_storable(content)
-    return content
+    if any(abs(number.adjusted()) > MAX_EXPONENT for number in suspects):
+        raise _NotUnderstoodError(Reason.JSON_UNSTORABLE, "a number in the payload is too large or too small")
+    if payload.count(b"{") + payload.count(b"[") > MAX_DEPTH and _depth(content) > MAX_DEPTH:
+        raise _NotUnderstoodError(Reason.JSON_UNSTORABLE, "the payload is nested too deeply")
+    in_one_form = _decode_in_one_form(payload) if suspects else content
+    return content, hashlib.sha256(_encode_in_one_form(in_one_form)).digest()
 
 
-def _check_storable(content: Any) -> None:
+def _depth(content: Any) -> int:
     level, depth = [content], 0
     while level:
         depth += 1
-        if depth > MAX_DEPTH:
-            raise _NotUnderstoodError(Reason.JSON_UNSTORABLE, "the payload is nested too deeply")
         values = [value for item in level for value in (item.values() if isinstance(item, dict) else item)]
-        for value in values:
-            if isinstance(value, int | Decimal) and not _is_short(Decimal(value)):
-                raise _NotUnderstoodError(Reason.JSON_UNSTORABLE, "a number in the payload is too large or too long")
         level = [value for value in values if isinstance(value, dict | list)]
-
-
-def _is_short(number: Decimal) -> bool:
-    # jsonb writes every number out: 1e100000 would be a hundred thousand digits in each export.
-    return abs(number.adjusted()) <= MAX_DIGITS and len(number.as_tuple().digits) <= MAX_DIGITS
+    return depth
 
 
 def _one_form(text: str) -> int | Decimal:
@@ -192,12 +203,6 @@ def _one_form(text: str) -> int | Decimal:
 
 _decode_in_one_form = msgspec.json.Decoder(float_hook=_one_form).decode
 _encode_in_one_form = msgspec.json.Encoder(order="sorted", decimal_format="number").encode
-
-
-def _digest(payload: bytes, content: dict[str, Any]) -> bytes:
-    if _may_be_loose(payload):
-        content = _decode_in_one_form(payload)
-    return hashlib.sha256(_encode_in_one_form(content)).digest()
 
 
 class _Compiled:
@@ -223,12 +228,11 @@ class _Compiled:
             return _first(content, self._type) is not None
         return bool(self._present) and all(_get(content, path) is not None for path in self._present)
 
-    def map(self, source: str, payload: bytes, content: dict[str, Any]) -> Mapped:
+    def map(self, source: str, payload: bytes, content: dict[str, Any], digest: bytes) -> Mapped:
         event_type = _text(_first(content, self._type))
         if event_type is None or len(event_type) > TYPE_CHARACTERS or not event_type.isprintable():
             message = f"there is no type, or it is no text of at most {TYPE_CHARACTERS} printable characters"
             raise _NotUnderstoodError(Reason.TYPE_MISSING, message)
-        digest = _digest(payload, content)
         total = self._amount(_first(content, self._total))
         return Mapped(
             source=source,

@@ -18,7 +18,7 @@ _START = datetime(2026, 10, 1, tzinfo=UTC)
 
 
 def grapfy_payloads(count: int, seed: int = 1, first: int = 0) -> Iterator[bytes]:
-    """`count` payloads, numbered from `first`: each an event of its own, about 650 bytes."""
+    """`count` payloads, numbered from `first`: each an event of its own, about 510 bytes."""
     rng = random.Random(f"{seed}/{first}")  # noqa: S311  # made-up data, nothing secret
     first_names, last_names = _FIRST.split(), _LAST.split()
     for number in range(first, first + count):

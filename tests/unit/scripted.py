@@ -29,6 +29,7 @@ from hookline.export.v1.export_service_pb2 import (
 from hookline.ingest.v1 import ingest_service_pb2_grpc
 from hookline.ingest.v1.ingest_service_pb2 import (
     IngestEventRequest,
+    IngestEventsRequest,
     IngestEventStreamRequest,
     IngestEventStreamResponse,
     IngestResult,
@@ -98,7 +99,7 @@ class Script(
         self.cuts: list[Cut] = []
         self.stored: list[bytes] = []
         self.batches: list[IngestEventStreamRequest] = []
-        self.before_batch: Callable[[int], None] = lambda _count: None
+        self.before_batch: Callable[[int], object] = lambda _count: None
 
     def _answer(self, request: Message, context: grpc.ServicerContext) -> Any:
         self.requests.append(request)
@@ -108,6 +109,9 @@ class Script(
         return answer
 
     def IngestEvent(self, request: IngestEventRequest, context: grpc.ServicerContext) -> Any:
+        return self._answer(request, context)
+
+    def IngestEvents(self, request: IngestEventsRequest, context: grpc.ServicerContext) -> Any:
         return self._answer(request, context)
 
     def MarkEvents(self, request: MarkEventsRequest, context: grpc.ServicerContext) -> Any:
@@ -243,8 +247,9 @@ class Caller:
             result = getattr(client, method)(*arguments, **options)
             if not isinstance(result, AsyncIterator):
                 return await result
+            # One by one, not by a comprehension: what came before an error counts.
             async for each in result:
-                received.append(each)
+                received.append(each)  # noqa: PERF401
             return received
 
 

@@ -1,6 +1,7 @@
 """Each kind of error over a real socket, by both clients, unary calls and streams."""
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
@@ -15,7 +16,7 @@ from hookline.client import (
     Unreachable,
     Violation,
 )
-from tests.unit.scripted import Caller, Refusal, Script, serving
+from tests.unit.scripted import Caller, Cut, Refusal, Script, serving
 
 CODE = grpc.StatusCode
 KINDS: dict[grpc.StatusCode, type[HooklineError]] = {
@@ -89,21 +90,13 @@ def test_errors_arrive_as_they_were_sent(is_async: bool) -> None:
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
 def test_errors_on_an_ingest_stream(is_async: bool) -> None:
     script = Script()
-    script.answers = []
     with serving(script) as server:
         call = Caller(is_async=is_async, address=server.address)
         from_server = Refusal(CODE.INVALID_ARGUMENT, "company_id: is malformed", "INVALID_FIELD")
-        script.before_batch = lambda _count: None
-        script.cuts = [_cut(from_server)]
+        script.cuts = [Cut(0, from_server)]
         with pytest.raises(InvalidRequest) as caught:
             call("ingest_many", "ac/me", [b"{}"])
         assert (caught.value.reason, str(caught.value)) == ("INVALID_FIELD", "company_id: is malformed")
-
-
-def _cut(refusal: Refusal) -> "object":
-    from tests.unit.scripted import Cut
-
-    return Cut(0, refusal)
 
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
@@ -128,7 +121,7 @@ def test_what_grpc_itself_says_becomes_a_sentence(is_async: bool) -> None:
 
 
 def test_a_server_without_the_service() -> None:
-    server = grpc.server(__import__("concurrent.futures").futures.ThreadPoolExecutor(1))
+    server = grpc.server(ThreadPoolExecutor(1))
     address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     server.start()
     try:

@@ -1,5 +1,7 @@
 """Ingest of many events: batches, what is counted, and streams that break."""
 
+import itertools
+import threading
 from collections.abc import AsyncIterator, Iterator
 
 import grpc
@@ -43,7 +45,7 @@ def test_batches_keep_order_and_limits(sizes: list[int], batch_size: int) -> Non
         assert 1 <= len(batch) <= batch_size
         assert sum(batch) <= MAX_BATCH_BYTES or len(batch) == 1
     # None is smaller than it need be.
-    for batch, following in zip(cut_sizes, cut_sizes[1:], strict=False):
+    for batch, following in itertools.pairwise(cut_sizes):
         assert len(batch) == batch_size or sum(batch) + following[0] > MAX_BATCH_BYTES
 
 
@@ -160,8 +162,8 @@ def test_patience_ends(is_async: bool) -> None:
 @both_clients
 def test_a_silent_server_is_given_up(is_async: bool) -> None:
     script = Script()
-    released = __import__("threading").Event()
-    script.before_batch = lambda _count: released.wait(20) and None
+    released = threading.Event()
+    script.before_batch = lambda _count: released.wait(20)
     with serving(script) as server:
         with pytest.raises(Unavailable, match=r"has acknowledged nothing for 0\.1 s\."):
             Caller(is_async=is_async, address=server.address, timeout=0.1)("ingest_many", "acme", [b"1"])

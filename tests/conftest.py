@@ -1,0 +1,20 @@
+"""What holds for every test: a clean environment, and properties tried with the same examples each time."""
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+# The operator's own settings must not steer the tests.
+for _name in [name for name in os.environ if name.startswith("HOOKLINE_")]:
+    del os.environ[_name]
+
+settings.register_profile(
+    "tests",
+    derandomize=True,
+    deadline=None,
+    print_blob=True,
+    # Two workers on two cores: how long an example takes says nothing. A test's database serves all its examples,
+    # each with a company of its own.
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("tests")

@@ -1,0 +1,94 @@
+"""The services as they are, in this process: wired by their own `main`, over real sockets on free ports."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from hookline.client.requests import CHANNEL_OPTIONS
+from hookline.export.v1.event_query_service_pb2_grpc import EventQueryServiceStub
+from hookline.export.v1.export_service_pb2_grpc import ExportServiceStub
+from hookline.ingest.v1.ingest_service_pb2_grpc import IngestServiceStub
+from services.export.__main__ import main as export_main
+from services.ingest.__main__ import main as ingest_main
+from services.suite.ports import free_address
+from shared.settings import Settings
+from tests.waiting import eventually
+
+if TYPE_CHECKING:
+    from hookline.export.v1.event_query_service_pb2_grpc import EventQueryServiceAsyncStub
+    from hookline.export.v1.export_service_pb2_grpc import ExportServiceAsyncStub
+    from hookline.ingest.v1.ingest_service_pb2_grpc import IngestServiceAsyncStub
+
+Main = Callable[[Settings, asyncio.Event], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Running:
+    """A service that serves. `stopping` is what a SIGTERM sets; `stopped` is done when the service has ended."""
+
+    address: str
+    channel: grpc.aio.Channel
+    stopping: asyncio.Event
+    stopped: asyncio.Future[None]
+
+
+@dataclass(frozen=True)
+class Ingesting(Running):
+    stub: "IngestServiceAsyncStub"
+
+
+@dataclass(frozen=True)
+class Exporting(Running):
+    export: "ExportServiceAsyncStub"
+    query: "EventQueryServiceAsyncStub"
+
+
+@asynccontextmanager
+async def ingesting(database_url: str, **settings: Any) -> AsyncIterator[Ingesting]:
+    """Runs an ingest service until the block ends."""
+    address = free_address()
+    async with _running(ingest_main, address, database_url, ingest_address=address, **settings) as running:
+        yield Ingesting(*running, stub=IngestServiceStub(running[1]))
+
+
+@asynccontextmanager
+async def exporting(database_url: str, **settings: Any) -> AsyncIterator[Exporting]:
+    """Runs an export service until the block ends."""
+    address = free_address()
+    async with _running(export_main, address, database_url, export_address=address, **settings) as running:
+        channel = running[1]
+        yield Exporting(*running, export=ExportServiceStub(channel), query=EventQueryServiceStub(channel))
+
+
+@asynccontextmanager
+async def _running(
+    main: Main, address: str, database_url: str, **settings: Any
+) -> AsyncIterator[tuple[str, grpc.aio.Channel, asyncio.Event, asyncio.Future[None]]]:
+    settings = {"database_url": database_url, "drain_seconds": 2, **settings}
+    stopping = asyncio.Event()
+    service = asyncio.ensure_future(main(Settings(**settings), stopping))
+    # A channel of its own: not one that other tests have used, with their time-outs and their server of this port.
+    options = [*CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1)]
+    async with grpc.aio.insecure_channel(address, options) as channel:
+        try:
+            await eventually(lambda: _serves(channel, service), what="the service is healthy")
+            yield address, channel, stopping, service
+        finally:
+            stopping.set()
+            await service
+
+
+async def _serves(channel: grpc.aio.Channel, service: "asyncio.Future[None]") -> bool:
+    if service.done():
+        # Raises what has ended it.
+        service.result()
+    try:
+        answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=2)
+    except grpc.aio.AioRpcError:
+        return False
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)

@@ -1,0 +1,110 @@
+"""A real PostgreSQL for each worker, a database for each test, cloned from a migrated template, and the services."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Iterator
+
+import asyncpg
+import pytest
+
+from services.suite.embedded_postgres import EmbeddedPostgres
+from shared import db
+from shared.migrate import migrate
+from tests.in_process import Exporting, Ingesting, exporting, ingesting
+
+TEMPLATE = "hookline_template"
+# Nothing here outlives the tests: no crash to recover from, no replica to feed.
+SETTINGS = {
+    "shared_buffers": "64MB",
+    "max_connections": "200",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "max_wal_size": "2GB",
+}
+
+
+class Databases:
+    """The databases of one server, by name."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+
+    def url(self, name: str) -> str:
+        head, separator, tail = self._dsn.partition("/hookline?")
+        assert separator
+        return f"{head}/{name}?{tail}"
+
+    async def make(self, template: str = "template0") -> str:
+        """Makes a database; gives its URL."""
+        name = f"test_{uuid.uuid4().hex}"
+        await self._execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+        return self.url(name)
+
+    async def make_template(self) -> None:
+        await self._execute(f"CREATE DATABASE {TEMPLATE}")
+        await migrate(self.url(TEMPLATE))
+
+    async def drop(self, url: str) -> None:
+        """Drops a database, whoever is still connected."""
+        name = url.rpartition("/")[2].partition("?")[0]
+        await self._execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    async def _execute(self, statement: str) -> None:
+        connection = await asyncpg.connect(self._dsn)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+
+@pytest.fixture(scope="session")
+def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
+    """A server of this worker's own."""
+    with asyncio.Runner() as runner:
+        postgres = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), SETTINGS)
+        runner.run(postgres.start())
+        made = Databases(postgres.dsn)
+        try:
+            runner.run(made.make_template())
+            yield made
+        finally:
+            runner.run(postgres.destroy())
+
+
+@pytest.fixture
+async def database_url(databases: Databases) -> AsyncIterator[str]:
+    """A migrated database of this test's own."""
+    url = await databases.make(TEMPLATE)
+    yield url
+    await databases.drop(url)
+
+
+@pytest.fixture
+async def empty_database_url(databases: Databases) -> AsyncIterator[str]:
+    """A database without anything in it."""
+    url = await databases.make()
+    yield url
+    await databases.drop(url)
+
+
+@pytest.fixture
+async def connection(database_url: str) -> AsyncIterator[db.Connection]:
+    """A connection to the test's database, as the services open them."""
+    async with await db.open_pool(database_url, 1, application_name="test") as pool, pool.acquire() as one:
+        yield one
+
+
+@pytest.fixture
+async def ingest(database_url: str) -> AsyncIterator[Ingesting]:
+    """The ingest service on the test's database."""
+    async with ingesting(database_url) as running:
+        yield running
+
+
+@pytest.fixture
+async def export(database_url: str) -> AsyncIterator[Exporting]:
+    """The export service on the test's database."""
+    async with exporting(database_url) as running:
+        yield running

@@ -1,0 +1,407 @@
+"""The commands, against scripted services: what they say, where, and with which exit status."""
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from click.testing import CliRunner, Result
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from hookline.cli.app import cli
+from hookline.client import Event, Mark, MarkOutcome, Money, ProcessingStatus
+from hookline.events.v1.events_pb2 import EventFilter, EventOrder
+from hookline.export.v1.event_query_service_pb2 import (
+    EventView,
+    GetEventRequest,
+    GetEventResponse,
+    ListEventsRequest,
+    ListEventsResponse,
+)
+from hookline.export.v1.export_service_pb2 import ExportEventsRequest, ExportFormat
+from hookline.ingest.v1.ingest_service_pb2 import (
+    ListQuarantinedEventsResponse,
+    MarkEventsRequest,
+    MarkEventsResponse,
+    OutcomeReason,
+    QuarantinedEvent,
+)
+from tests.unit.scripted import Cut, Refusal, Script, Server, export_stream, serving
+
+CODE = grpc.StatusCode
+TIME = Timestamp(seconds=1767225600)
+EVENT = Event(
+    company_id="acme",
+    event_id="e-1",
+    sequence=7,
+    source="shop",
+    platform="grapfy",
+    type="order_approved",
+    dedup_key="k-1",
+    customer_name="Zoë\x1b[31m\t[bold]",
+    total=Money(amount="1169.80", currency="BRL"),
+    status=ProcessingStatus.PROCESSING_STATUS_PENDING,
+    occurred_time=TIME,
+    received_time=TIME,
+    payload=b'{"total": 1169.80, "huge": 1e400, "name": "Zo\xc3\xab\xc2\x9b", "items": [], "more": [1, {"a": null}]}',
+)
+FIELDS = {
+    "event_id": "e-1",
+    "sequence": 7,
+    "type": "order_approved",
+    "platform": "grapfy",
+    "source": "shop",
+    "dedup_key": "k-1",
+    "customer_name": "Zoë\x1b[31m\t[bold]",
+    "product_name": None,
+    "total": "1169.80",
+    "currency": "BRL",
+    "status": "pending",
+    "status_error": None,
+    "occurred_time": "2026-01-01T00:00:00Z",
+    "received_time": "2026-01-01T00:00:00Z",
+}
+CSV = [b"id,name\n1,a\n", b"2,b\n"]
+
+
+@dataclass
+class Shell:
+    """Runs commands for the company acme against the script's server."""
+
+    script: Script
+    server: Server
+
+    def __call__(self, *arguments: str, stdin: bytes | None = None) -> Result:
+        environment = {
+            "HOOKLINE_COMPANY": "acme",
+            "HOOKLINE_INGEST_ADDRESS": self.server.address,
+            "HOOKLINE_EXPORT_ADDRESS": self.server.address,
+        }
+        return CliRunner().invoke(cli, arguments, input=stdin, env=environment)
+
+
+@pytest.fixture
+def script() -> Script:
+    return Script()
+
+
+@pytest.fixture
+def shell(script: Script) -> Iterator[Shell]:
+    with serving(script) as server:
+        yield Shell(script, server)
+
+
+def test_ingest_sends_lines_as_they_are(shell: Shell) -> None:
+    result = shell("ingest", "-", "--batch-size", "2", stdin=b'{"a": 1}\n\n  \n {"b":\xff}\r\n{"a": 1}\n{"c": 3}')
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == "4 events: 3 accepted, 1 duplicates, 0 quarantined, 0 rejected.\n"
+    assert shell.script.stored == [b'{"a": 1}', b' {"b":\xff}\r', b'{"c": 3}']
+
+
+def test_ingest_says_where_and_of_what(shell: Shell, tmp_path: Path) -> None:
+    path = tmp_path / "events.ndjson"
+    path.write_bytes(b"1\n")
+    assert shell("ingest", str(path), "--platform", "grapfy", "--source", "shop-1", "--company", "other").exit_code == 0
+    (batch,) = shell.script.batches
+    (event,) = batch.events
+    assert (batch.company_id, event.platform, event.source) == ("other", "grapfy", "shop-1")
+
+
+def test_ingest_names_the_lines_that_were_set_aside(shell: Shell) -> None:
+    lines = b"\n1\nnot json\n\n\n2\nnot json\n"
+    result = shell("ingest", "-", stdin=lines)
+    assert result.exit_code == 6
+    assert result.stderr == "".join(f"line {line}: JSON_MALFORMED: the payload is not JSON\n" for line in (3, 7))
+    result = shell("ingest", "-", "--json", stdin=lines)
+    assert (result.exit_code, result.stderr) == (6, "")
+    problem = {"reason": "JSON_MALFORMED", "message": "the payload is not JSON"}
+    assert json.loads(result.stdout) == {
+        "accepted": 0,
+        "duplicates": 2,
+        "conflicts": 0,
+        "quarantined": 2,
+        "rejected": 0,
+        "problems": [{"line": 3} | problem, {"line": 7} | problem],
+    }
+    quiet = shell("ingest", "-", "--quiet", stdin=lines)
+    assert (quiet.exit_code, quiet.output) == (6, "")
+
+
+def test_a_line_without_end_is_not_held_in_memory(shell: Shell) -> None:
+    line = b"[" + b" " * (40 * 1024 * 1024) + b"]\n"
+    result = shell("ingest", "-", stdin=b"1\n" + line + b"2\n")
+    assert result.exit_code == 6
+    assert result.stderr.startswith("line 2: PAYLOAD_TOO_LARGE: ")
+    assert shell.script.stored == [b"1", b"2"]
+
+
+def test_ingest_survives_a_broken_stream(shell: Shell) -> None:
+    shell.script.cuts = [Cut(1), Cut(0)]
+    result = shell("ingest", "-", "--batch-size", "1", "--json", stdin=b"1\n2\n3\n4\n")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["accepted"] + json.loads(result.stdout)["duplicates"] == 4
+    assert shell.script.stored == [b"1", b"2", b"3", b"4"]
+
+
+def test_list_asks_for_what_is_wanted(shell: Shell) -> None:
+    shell.script.answers = [ListEventsResponse()]
+    arguments = (
+        "list --type a --type b --source s --status failed --since 2026-01-01 --until 2026-01-01T01:00:00+01:00 "
+        "--received-since 2026-01-01T00:00:00Z --received-until 2026-01-01 --limit 5 --oldest-first --json --payload"
+    )
+    assert shell(*arguments.split()).exit_code == 0
+    assert shell.script.requests == [
+        ListEventsRequest(
+            company_id="acme",
+            filter=EventFilter(
+                types=["a", "b"],
+                sources=["s"],
+                statuses=[ProcessingStatus.PROCESSING_STATUS_FAILED],
+                occurred_start_time=TIME,
+                occurred_end_time=TIME,
+                received_start_time=TIME,
+                received_end_time=TIME,
+            ),
+            order=EventOrder.EVENT_ORDER_OLDEST_FIRST,
+            page_size=5,
+            view=EventView.EVENT_VIEW_FULL,
+        )
+    ]
+
+
+def test_list_as_json(shell: Shell) -> None:
+    page = ListEventsResponse(events=[EVENT, EVENT], next_page_token="next")
+    shell.script.answers = [page, page]
+    result = shell("list", "--json", "--payload", "--limit", "3")
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert [json.loads(line) for line in lines] == [FIELDS | {"payload": json.loads(EVENT.payload)}] * 3
+    assert all('"total": 1169.80, "huge": 1e400' in line for line in lines)
+    # A terminal obeys the 8-bit control characters, too.
+    assert "\x9b" not in result.stdout
+
+
+def test_list_for_people_in_a_pipe(shell: Shell) -> None:
+    shell.script.answers = [ListEventsResponse(events=[EVENT])]
+    titles, row = shell("list").stdout.splitlines()
+    assert dict(zip(titles.split("\t"), row.split("\t"), strict=True)) == {
+        "NUMBER": "7",
+        "OCCURRED": "2026-01-01T00:00:00Z",
+        "TYPE": "order_approved",
+        "SOURCE": "shop",
+        "CUSTOMER": "Zoë\N{REPLACEMENT CHARACTER}[31m\N{REPLACEMENT CHARACTER}[bold]",
+        "PRODUCT": "",
+        "TOTAL": "1169.80 BRL",
+        "STATUS": "pending",
+        "EVENT ID": "e-1",
+    }
+
+
+def test_get(shell: Shell) -> None:
+    shell.script.answers = [GetEventResponse(event=EVENT), GetEventResponse(event=EVENT)]
+    shown, machine = shell("get", "e-1"), shell("get", "e-1", "--json")
+    assert json.loads(shown.stdout) == json.loads(machine.stdout) == FIELDS | {"payload": json.loads(EVENT.payload)}
+    assert '\n    "total": 1169.80,\n    "huge": 1e400,\n' in shown.stdout
+    assert '\n    "items": [],\n    "more": [\n      1,\n      {\n        "a": null\n      }\n    ]\n' in shown.stdout
+    assert machine.stdout.count("\n") == 1
+    assert shell.script.requests == [GetEventRequest(company_id="acme", event_id="e-1")] * 2
+
+
+def test_get_of_a_payload_nested_too_deeply_to_be_laid_out(shell: Shell) -> None:
+    payload = b'{"a": ' + b"[" * 3000 + b"]" * 3000 + b"}"
+    shell.script.answers = [GetEventResponse(event=Event(event_id="e-1", status=EVENT.status, payload=payload))]
+    result = shell("get", "e-1")
+    assert result.exit_code == 0
+    assert payload.decode() in result.stdout
+
+
+def test_mark(shell: Shell) -> None:
+    marked, unknown = MarkOutcome.MARK_OUTCOME_MARKED, MarkOutcome.MARK_OUTCOME_NOT_FOUND
+    shell.script.answers = [MarkEventsResponse(outcomes=[marked, unknown]), MarkEventsResponse(outcomes=[marked])]
+    result = shell("mark", "e-1", "e-2", "--failed", "--error", "no such product")
+    assert (result.exit_code, result.stdout) == (4, "e-1 marked\ne-2 not found\n")
+    result = shell("mark", "e-1", "--processed", "--json")
+    assert (result.exit_code, json.loads(result.stdout)) == (0, {"event_id": "e-1", "outcome": "marked"})
+    failed, processed = ProcessingStatus.PROCESSING_STATUS_FAILED, ProcessingStatus.PROCESSING_STATUS_PROCESSED
+    marks = [Mark(event_id=event_id, status=failed, error="no such product") for event_id in ("e-1", "e-2")]
+    assert shell.script.requests == [
+        MarkEventsRequest(company_id="acme", marks=marks),
+        MarkEventsRequest(company_id="acme", marks=[Mark(event_id="e-1", status=processed)]),
+    ]
+
+
+def test_quarantine(shell: Shell) -> None:
+    item = QuarantinedEvent(
+        quarantine_id="q-1",
+        source="shop",
+        reason=OutcomeReason.OUTCOME_REASON_JSON_MALFORMED,
+        message="the payload is not JSON",
+        payload_prefix=b"\xff{",
+        payload_size=2,
+        quarantined_time=TIME,
+        times_received=3,
+    )
+    first = ListQuarantinedEventsResponse(quarantined_events=[item], next_page_token="next")
+    last = ListQuarantinedEventsResponse(quarantined_events=[item])
+    shell.script.answers = [first, last, first, last]
+    assert [json.loads(line) for line in shell("quarantine", "--json").stdout.splitlines()] == 2 * [
+        {
+            "quarantine_id": "q-1",
+            "source": "shop",
+            "platform": None,
+            "reason": "JSON_MALFORMED",
+            "message": "the payload is not JSON",
+            "payload_size": 2,
+            "payload_prefix_base64": base64.b64encode(b"\xff{").decode(),
+            "quarantined_time": "2026-01-01T00:00:00Z",
+            "times_received": 3,
+        }
+    ]
+    assert shell("quarantine").stdout.splitlines()[1] == (
+        "2026-01-01T00:00:00Z\t3\tshop\tJSON_MALFORMED\tthe payload is not JSON\t2\tq-1"
+    )
+
+
+def test_export_to_a_file(shell: Shell, tmp_path: Path) -> None:
+    path = tmp_path / "events.CSV"
+    shell.script.answers = [export_stream(CSV, 2), export_stream(CSV, 2)]
+    result = shell("export", "-o", str(path))
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr.startswith(f"2 events, 16 bytes in {path}, SHA-256 ")
+    assert path.read_bytes() == b"".join(CSV)
+    result = shell("export", "-o", str(path), "--json")
+    assert json.loads(result.stdout).items() >= {"path": str(path), "rows": 2, "bytes": 16}.items()
+    assert shell.script.requests == 2 * [ExportEventsRequest(company_id="acme", format=ExportFormat.EXPORT_FORMAT_CSV)]
+
+
+@pytest.mark.parametrize("output", [(), ("-o", "-")], ids=["by default", "asked for"])
+def test_export_to_stdout(shell: Shell, output: tuple[str, ...]) -> None:
+    shell.script.answers = [export_stream(CSV, 2)]
+    result = shell("export", *output, "--format", "csv", "--limit", "2", "--newest-first", "--type", "a")
+    assert (result.exit_code, result.stdout_bytes, result.stderr) == (0, b"".join(CSV), "")
+    assert shell.script.requests == [
+        ExportEventsRequest(
+            company_id="acme",
+            format=ExportFormat.EXPORT_FORMAT_CSV,
+            filter=EventFilter(types=["a"]),
+            limit=2,
+            order=EventOrder.EVENT_ORDER_NEWEST_FIRST,
+        )
+    ]
+
+
+def test_an_export_that_fails_midway(shell: Shell, tmp_path: Path) -> None:
+    cut = export_stream(CSV, 2)[:-1]
+    shell.script.answers = [cut, cut, [*cut, Refusal()]]
+    result = shell("export", "--format", "csv")
+    assert (result.exit_code, result.stdout_bytes) == (9, b"".join(CSV))
+    assert result.stderr == "Error: The export ended without its trailer: what came is not the whole file.\n"
+    assert shell("export", "-o", str(tmp_path / "events.csv")).exit_code == 9
+    assert shell("export", "-o", str(tmp_path / "events.csv")).exit_code == 7
+    assert list(tmp_path.iterdir()) == []
+
+
+STATUSES = {
+    CODE.INVALID_ARGUMENT: 3,
+    CODE.FAILED_PRECONDITION: 3,
+    CODE.NOT_FOUND: 4,
+    CODE.PERMISSION_DENIED: 5,
+    CODE.UNAUTHENTICATED: 5,
+    CODE.UNAVAILABLE: 7,
+    CODE.DEADLINE_EXCEEDED: 7,
+    CODE.INTERNAL: 8,
+    CODE.UNIMPLEMENTED: 8,
+}
+
+
+@pytest.mark.parametrize("code", STATUSES, ids=lambda code: code.name)
+def test_exit_statuses_of_errors(shell: Shell, code: grpc.StatusCode) -> None:
+    refusal = Refusal(code, "what is wrong", "SOME_REASON", violations=[("event_id", "is no UUID")])
+    shell.script.answers = [refusal, refusal]
+    result = shell("get", "e-1", "--patience", "0")
+    assert (result.exit_code, result.stdout, result.stderr) == (STATUSES[code], "", "Error: what is wrong\n")
+    result = shell("get", "e-1", "--patience", "0", "--json")
+    assert (result.exit_code, result.stdout) == (STATUSES[code], "")
+    error = json.loads(result.stderr)["error"]
+    assert error | {"kind": ""} == {
+        "kind": "",
+        "message": "what is wrong",
+        "exit_status": STATUSES[code],
+        "code": code.name,
+        "reason": "SOME_REASON",
+        "violations": [{"field": "event_id", "description": "is no UUID"}],
+        "retry_delay": None,
+        "metadata": {},
+    }
+
+
+EVERY_CALL: dict[str, tuple[str, ...]] = {
+    "ingest": ("ingest", "-"),
+    "list": ("list",),
+    "get": ("get", "e-1"),
+    "mark": ("mark", "e-1", "--processed"),
+    "quarantine": ("quarantine",),
+    "export": ("export", "--format", "csv"),
+}
+
+
+@pytest.mark.parametrize("arguments", EVERY_CALL.values(), ids=EVERY_CALL)
+def test_nothing_answers(arguments: tuple[str, ...]) -> None:
+    with serving(Script()) as server:
+        gone = server.address
+    addresses = ("--ingest-address", gone, "--export-address", gone, "--company", "acme", "--patience", "0.1")
+    run: Callable[..., Any] = CliRunner().invoke
+    result = run(cli, [*arguments, *addresses], input=b"{}\n")
+    assert (result.exit_code, result.stdout) == (7, "")
+    assert result.stderr == f"Error: Nothing answers at {gone}; is Hookline running? `make run` starts it.\n"
+    result = run(cli, [*arguments, *addresses, "--json"], input=b"{}\n")
+    assert (result.exit_code, result.stdout) == (7, "")
+    assert json.loads(result.stderr)["error"]["kind"] == "unreachable"
+
+
+WRONG_USE: dict[str, str] = {
+    "mark e-1": "--processed or --failed",
+    "mark --processed": "EVENT_ID",
+    "mark e-1 --processed --error no": "--error goes with --failed",
+    "export": "--format",
+    "export -o events.xlsx": "--format",
+    "list --since yesterday": "neither a date like 2026-01-31",
+    "list --since 2026-01-31T12:00:00": "neither a date like 2026-01-31",
+    "list --payload": "--payload goes with --json",
+    "list --status odd": "odd",
+    "list --limit -1": "-1",
+    "ingest": "FILE",
+    "ingest no-such-file": "no-such-file",
+    "ingest - --batch-size 0": "batch-size",
+    "get": "EVENT_ID",
+    "no-such-command": "no-such-command",
+}
+
+
+@pytest.mark.parametrize("line", WRONG_USE)
+def test_wrong_use(shell: Shell, line: str) -> None:
+    result = shell(*line.split())
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert WRONG_USE[line] in result.stderr
+    if line != "list --payload":
+        result = shell(*line.split(), "--json")
+        assert (result.exit_code, result.stdout) == (2, "")
+        error = json.loads(result.stderr)["error"]
+        assert (error["kind"], error["exit_status"]) == ("usage", 2)
+
+
+def test_a_file_that_can_not_be_written(shell: Shell, tmp_path: Path) -> None:
+    path = tmp_path / "no" / "events.csv"
+    result = shell("export", "-o", str(path))
+    assert result.exit_code == 1
+    assert "No such file or directory" in result.stderr
+
+
+def test_a_company_is_needed() -> None:
+    result = CliRunner().invoke(cli, ["list"], env={"HOOKLINE_COMPANY": None})
+    assert result.exit_code == 2
+    assert "--company" in result.stderr

@@ -1,0 +1,140 @@
+"""The command as a process: help, start-up, signals, pipes, a terminal."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from hookline.cli.app import cli
+from hookline.cli.errors import EXIT_STATUSES
+from hookline.client import Event, ProcessingStatus
+from hookline.export.v1.event_query_service_pb2 import ListEventsResponse
+from tests.unit.scripted import Script, Server, export_stream, serving
+
+COMMAND = [sys.executable, "-m", "hookline.cli"]
+
+
+@pytest.fixture
+def script() -> Script:
+    return Script()
+
+
+@pytest.fixture
+def server(script: Script) -> Iterator[Server]:
+    with serving(script) as server:
+        yield server
+
+
+def environment(server: Server) -> dict[str, str]:
+    return dict(os.environ) | {
+        "HOOKLINE_COMPANY": "acme",
+        "HOOKLINE_INGEST_ADDRESS": server.address,
+        "HOOKLINE_EXPORT_ADDRESS": server.address,
+    }
+
+
+@pytest.mark.parametrize("name", [None, *cli.commands])
+def test_help_has_examples(name: str | None) -> None:
+    command: click.Command = cli if name is None else cli.commands[name]
+    result = CliRunner().invoke(cli, [*([name] if name else []), "--help"])
+    assert result.exit_code == 0
+    assert f"  hookline {name or ''}".rstrip() in result.stdout.split("Examples:")[1]
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, f"{parameter.name} is not explained"
+
+
+def test_help_lists_the_exit_statuses() -> None:
+    shown = CliRunner().invoke(cli, ["--help"]).stdout
+    for line in EXIT_STATUSES.splitlines()[1:]:
+        assert line.strip() in shown
+
+
+def test_starting_up_loads_nothing_for_terminals_or_servers() -> None:
+    unwanted = ("rich", "asyncpg", "pydantic", "structlog", "services", "shared")
+    code = f"import sys, hookline.cli; print([name for name in {unwanted} if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_reader_that_goes_away(script: Script, server: Server) -> None:
+    line = b"x" * 1023 + b"\n"
+    script.answers = [export_stream([line * 256] * 40, 40 * 256)]
+    command = [*COMMAND, "export", "--format", "ndjson"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(server)) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.read(10)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 141
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"])
+def test_an_interrupted_export_leaves_nothing(
+    script: Script, server: Server, tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    under_way, over = threading.Event(), threading.Event()
+    whole = export_stream([b"1\n", b"2\n"], 2)
+
+    def stuck(request: object, context: object) -> Iterator[object]:
+        yield from whole[:2]
+        under_way.set()
+        over.wait(20)
+
+    script.ExportEvents = stuck  # type: ignore[method-assign]
+    with serving(script) as stalling:
+        command = [*COMMAND, "export", "-o", str(tmp_path / "events.ndjson"), "--json"]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment(stalling)) as process:
+            assert under_way.wait(20)
+            assert len(list(tmp_path.iterdir())) == 1
+            process.send_signal(number)
+            assert process.wait() == status
+            assert process.stderr
+            told = process.stderr.read()
+        over.set()
+    assert list(tmp_path.iterdir()) == []
+    if number == signal.SIGINT:
+        assert json.loads(told.splitlines()[-1])["error"]["kind"] == "interrupted"
+
+
+def in_terminal(arguments: list[str], environment: dict[str, str]) -> tuple[int, str]:
+    """Runs the command with a terminal for its output; gives exit status and what was shown."""
+    ours, theirs = pty.openpty()
+    terminal = environment | {"COLUMNS": "200", "TERM": "xterm"}
+    with subprocess.Popen([*COMMAND, *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=terminal) as process:
+        os.close(theirs)
+        shown = b""
+        try:
+            while piece := os.read(ours, 65536):
+                shown += piece
+        except OSError:
+            # Linux ends a terminal that nobody holds any more with EIO.
+            pass
+        finally:
+            os.close(ours)
+    return process.returncode, shown.decode()
+
+
+def test_on_a_terminal(script: Script, server: Server, tmp_path: Path) -> None:
+    status = ProcessingStatus.PROCESSING_STATUS_FAILED
+    event = Event(event_id="e-1", type="order_approved", customer_name="[bold]Zoë\x1b[31m", status=status)
+    script.answers = [ListEventsResponse(events=[event])]
+    code, shown = in_terminal(["list"], environment(server))
+    assert code == 0
+    assert "EVENT ID" in shown
+    assert "[bold]Zoë\N{REPLACEMENT CHARACTER}[31m" in shown
+    path = tmp_path / "events.ndjson"
+    path.write_bytes(b"1\n2\n")
+    code, shown = in_terminal(["ingest", str(path)], environment(server))
+    assert code == 0
+    assert "Storing" in shown
+    assert "2 events: 2 accepted" in shown
