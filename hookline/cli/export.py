@@ -8,7 +8,7 @@ from typing import get_args
 import click
 
 from hookline.cli.options import Session, filter_options, order_options, session_options
-from hookline.cli.output import Advance
+from hookline.cli.output import Advance, events
 from hookline.client import ExportProgress, Filter, Format, Order
 
 _SUFFIXES: dict[str, Format] = {".csv": "csv", ".json": "json", ".ndjson": "ndjson", ".jsonl": "ndjson"}
@@ -47,7 +47,7 @@ def export(
         )
     fields = {"path": path, "rows": summary.rows, "bytes": summary.bytes, "sha256": summary.sha256}
     session.output.summary(
-        fields, f"{summary.rows:,} events, {summary.bytes:,} bytes in {path}, SHA-256 {summary.sha256}.", to_stderr=True
+        fields, f"{events(summary.rows)}, {summary.bytes:,} bytes in {path}, SHA-256 {summary.sha256}.", to_stderr=True
     )
 
 

@@ -11,6 +11,8 @@ import click
 
 from hookline.cli.errors import SET_ASIDE
 from hookline.cli.options import Session, session_options
+from hookline.cli.output import events
+from hookline.client import HooklineError
 from hookline.client.ingest import MAX_BATCH_EVENTS, MAX_PAYLOAD_BYTES, IngestSummary
 
 # One byte more than can be sent tells that a line is too long; the newline may come on top.
@@ -73,13 +75,21 @@ def ingest(session: Session, file: BinaryIO, platform: str, source: str, batch_s
       hookline ingest events.ndjson --company acme
       zcat events.ndjson.gz | hookline ingest - --company acme --platform grapfy --source shop-1
     """
-    lines, size = Lines(file), _size(file)
+    lines, size, stored = Lines(file), _size(file), 0
     with session.client() as client, session.output.progress("Storing") as advance:
 
         def progress(so_far: IngestSummary) -> None:
-            advance(lines.bytes_read / size if size else None, so_far.total)
+            nonlocal stored
+            stored = so_far.total
+            advance(lines.bytes_read / size if size else None, stored)
 
-        summary = client.ingest_many(session.company, lines, platform, source, batch_size=batch_size, progress=progress)
+        try:
+            summary = client.ingest_many(
+                session.company, lines, platform, source, batch_size=batch_size, progress=progress
+            )
+        except HooklineError:
+            session.output.note(f"{events(stored)} acknowledged before this; it is safe to run it again.")
+            raise
     _tell(session, summary, lines)
     return SET_ASIDE if summary.quarantined or summary.rejected else 0
 
@@ -96,7 +106,7 @@ def _tell(session: Session, summary: IngestSummary, lines: Lines) -> None:
     counts = {name: count for name, count in asdict(summary).items() if name != "problems"}
     conflicts = f" ({summary.conflicts:,} with another payload)" if summary.conflicts else ""
     sentence = (
-        f"{summary.total:,} events: {summary.accepted:,} accepted, {summary.duplicates:,} duplicates{conflicts}, "
+        f"{events(summary.total)}: {summary.accepted:,} accepted, {summary.duplicates:,} duplicate{conflicts}, "
         f"{summary.quarantined:,} quarantined, {summary.rejected:,} rejected."
     )
     session.output.summary({**counts, "problems": problems}, sentence)

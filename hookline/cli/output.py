@@ -74,6 +74,11 @@ def fail(failure: Failure, *, as_json: bool) -> None:
     click.echo(f"Error: {printable(failure.message)}", err=True)
 
 
+def events(count: int) -> str:
+    """The number of events in words."""
+    return f"{count:,} event" if count == 1 else f"{count:,} events"
+
+
 def printable(text: str) -> str:
     """The text without what a terminal would obey or a table break at: payloads come from strangers."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)

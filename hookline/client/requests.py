@@ -78,6 +78,15 @@ def endpoints(
     return Endpoint(ingest, patience, connect_patience), Endpoint(export, patience, connect_patience)
 
 
+def channel_options(address: str) -> Sequence[tuple[str, int]]:
+    """The options of a channel to that address."""
+    host = address.rpartition(":")[0].strip("[]")
+    if host == "localhost" or host.startswith("127.") or host == "::1":
+        # gRPC would ask a proxy named in the environment for this very machine, unless that is told not to.
+        return (*CHANNEL_OPTIONS, ("grpc.enable_http_proxy", 0))
+    return CHANNEL_OPTIONS
+
+
 def ingest_event(company: str, payload: bytes, platform: str, source: str) -> IngestEventRequest:
     """The request for one event."""
     event = IncomingEvent(platform=platform, source=source, payload=payload)

@@ -66,7 +66,7 @@ class Client:
         self._timeout = timeout
         self._ingest_endpoint, self._export_endpoint = requests.endpoints(ingest, export, patience, connect_patience)
         self._channels = [
-            grpc.insecure_channel(endpoint.address, requests.CHANNEL_OPTIONS)
+            grpc.insecure_channel(endpoint.address, requests.channel_options(endpoint.address))
             for endpoint in (self._ingest_endpoint, self._export_endpoint)
         ]
         self._ingest_stub = IngestServiceStub(self._channels[0])

@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
+from click.testing import CliRunner, Result
 from google.protobuf import any_pb2
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
+from hookline.cli.app import cli
 from hookline.client import AsyncClient, Client
 from hookline.export.v1 import event_query_service_pb2_grpc, export_service_pb2_grpc
 from hookline.export.v1.event_query_service_pb2 import GetEventRequest, ListEventsRequest
@@ -251,6 +253,22 @@ class Caller:
             async for each in result:
                 received.append(each)  # noqa: PERF401
             return received
+
+
+@dataclass
+class Shell:
+    """Runs commands for the company acme against the script's server."""
+
+    script: Script
+    server: Server
+
+    def __call__(self, *arguments: str, stdin: bytes | None = None) -> Result:
+        environment = {
+            "HOOKLINE_COMPANY": "acme",
+            "HOOKLINE_INGEST_ADDRESS": self.server.address,
+            "HOOKLINE_EXPORT_ADDRESS": self.server.address,
+        }
+        return CliRunner().invoke(cli, arguments, input=stdin, env=environment)
 
 
 def export_stream(pieces: Sequence[bytes], rows: int) -> list[ExportEventsResponse]:

@@ -2,17 +2,13 @@
 
 import base64
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
-from click.testing import CliRunner, Result
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from hookline.cli.app import cli
 from hookline.client import Event, Mark, MarkOutcome, Money, ProcessingStatus
 from hookline.events.v1.events_pb2 import EventFilter, EventOrder
 from hookline.export.v1.event_query_service_pb2 import (
@@ -30,7 +26,7 @@ from hookline.ingest.v1.ingest_service_pb2 import (
     OutcomeReason,
     QuarantinedEvent,
 )
-from tests.unit.scripted import Cut, Refusal, Script, Server, export_stream, serving
+from tests.unit.scripted import Cut, Refusal, Script, Shell, export_stream, serving
 
 CODE = grpc.StatusCode
 TIME = Timestamp(seconds=1767225600)
@@ -68,22 +64,6 @@ FIELDS = {
 CSV = [b"id,name\n1,a\n", b"2,b\n"]
 
 
-@dataclass
-class Shell:
-    """Runs commands for the company acme against the script's server."""
-
-    script: Script
-    server: Server
-
-    def __call__(self, *arguments: str, stdin: bytes | None = None) -> Result:
-        environment = {
-            "HOOKLINE_COMPANY": "acme",
-            "HOOKLINE_INGEST_ADDRESS": self.server.address,
-            "HOOKLINE_EXPORT_ADDRESS": self.server.address,
-        }
-        return CliRunner().invoke(cli, arguments, input=stdin, env=environment)
-
-
 @pytest.fixture
 def script() -> Script:
     return Script()
@@ -98,7 +78,7 @@ def shell(script: Script) -> Iterator[Shell]:
 def test_ingest_sends_lines_as_they_are(shell: Shell) -> None:
     result = shell("ingest", "-", "--batch-size", "2", stdin=b'{"a": 1}\n\n  \n {"b":\xff}\r\n{"a": 1}\n{"c": 3}')
     assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout == "4 events: 3 accepted, 1 duplicates, 0 quarantined, 0 rejected.\n"
+    assert result.stdout == "4 events: 3 accepted, 1 duplicate, 0 quarantined, 0 rejected.\n"
     assert shell.script.stored == [b'{"a": 1}', b' {"b":\xff}\r', b'{"c": 3}']
 
 
@@ -145,6 +125,13 @@ def test_ingest_survives_a_broken_stream(shell: Shell) -> None:
     assert result.exit_code == 0
     assert json.loads(result.stdout)["accepted"] + json.loads(result.stdout)["duplicates"] == 4
     assert shell.script.stored == [b"1", b"2", b"3", b"4"]
+
+
+def test_an_ingest_that_fails_says_how_far_it_came(shell: Shell) -> None:
+    shell.script.cuts = [Cut(2, Refusal(CODE.INTERNAL, "a defect", "INTERNAL"))]
+    result = shell("ingest", "-", "--batch-size", "2", stdin=b"1\n2\n3\n4\n5\n6\n7\n")
+    assert (result.exit_code, result.stdout) == (8, "")
+    assert result.stderr == "4 events acknowledged before this; it is safe to run it again.\nError: a defect\n"
 
 
 def test_list_asks_for_what_is_wanted(shell: Shell) -> None:
@@ -303,105 +290,3 @@ def test_an_export_that_fails_midway(shell: Shell, tmp_path: Path) -> None:
     assert shell("export", "-o", str(tmp_path / "events.csv")).exit_code == 9
     assert shell("export", "-o", str(tmp_path / "events.csv")).exit_code == 7
     assert list(tmp_path.iterdir()) == []
-
-
-STATUSES = {
-    CODE.INVALID_ARGUMENT: 3,
-    CODE.FAILED_PRECONDITION: 3,
-    CODE.NOT_FOUND: 4,
-    CODE.PERMISSION_DENIED: 5,
-    CODE.UNAUTHENTICATED: 5,
-    CODE.UNAVAILABLE: 7,
-    CODE.DEADLINE_EXCEEDED: 7,
-    CODE.INTERNAL: 8,
-    CODE.UNIMPLEMENTED: 8,
-}
-
-
-@pytest.mark.parametrize("code", STATUSES, ids=lambda code: code.name)
-def test_exit_statuses_of_errors(shell: Shell, code: grpc.StatusCode) -> None:
-    refusal = Refusal(code, "what is wrong", "SOME_REASON", violations=[("event_id", "is no UUID")])
-    shell.script.answers = [refusal, refusal]
-    result = shell("get", "e-1", "--patience", "0")
-    assert (result.exit_code, result.stdout, result.stderr) == (STATUSES[code], "", "Error: what is wrong\n")
-    result = shell("get", "e-1", "--patience", "0", "--json")
-    assert (result.exit_code, result.stdout) == (STATUSES[code], "")
-    error = json.loads(result.stderr)["error"]
-    assert error | {"kind": ""} == {
-        "kind": "",
-        "message": "what is wrong",
-        "exit_status": STATUSES[code],
-        "code": code.name,
-        "reason": "SOME_REASON",
-        "violations": [{"field": "event_id", "description": "is no UUID"}],
-        "retry_delay": None,
-        "metadata": {},
-    }
-
-
-EVERY_CALL: dict[str, tuple[str, ...]] = {
-    "ingest": ("ingest", "-"),
-    "list": ("list",),
-    "get": ("get", "e-1"),
-    "mark": ("mark", "e-1", "--processed"),
-    "quarantine": ("quarantine",),
-    "export": ("export", "--format", "csv"),
-}
-
-
-@pytest.mark.parametrize("arguments", EVERY_CALL.values(), ids=EVERY_CALL)
-def test_nothing_answers(arguments: tuple[str, ...]) -> None:
-    with serving(Script()) as server:
-        gone = server.address
-    addresses = ("--ingest-address", gone, "--export-address", gone, "--company", "acme", "--patience", "0.1")
-    run: Callable[..., Any] = CliRunner().invoke
-    result = run(cli, [*arguments, *addresses], input=b"{}\n")
-    assert (result.exit_code, result.stdout) == (7, "")
-    assert result.stderr == f"Error: Nothing answers at {gone}; is Hookline running? `make run` starts it.\n"
-    result = run(cli, [*arguments, *addresses, "--json"], input=b"{}\n")
-    assert (result.exit_code, result.stdout) == (7, "")
-    assert json.loads(result.stderr)["error"]["kind"] == "unreachable"
-
-
-WRONG_USE: dict[str, str] = {
-    "mark e-1": "--processed or --failed",
-    "mark --processed": "EVENT_ID",
-    "mark e-1 --processed --error no": "--error goes with --failed",
-    "export": "--format",
-    "export -o events.xlsx": "--format",
-    "list --since yesterday": "neither a date like 2026-01-31",
-    "list --since 2026-01-31T12:00:00": "neither a date like 2026-01-31",
-    "list --payload": "--payload goes with --json",
-    "list --status odd": "odd",
-    "list --limit -1": "-1",
-    "ingest": "FILE",
-    "ingest no-such-file": "no-such-file",
-    "ingest - --batch-size 0": "batch-size",
-    "get": "EVENT_ID",
-    "no-such-command": "no-such-command",
-}
-
-
-@pytest.mark.parametrize("line", WRONG_USE)
-def test_wrong_use(shell: Shell, line: str) -> None:
-    result = shell(*line.split())
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert WRONG_USE[line] in result.stderr
-    if line != "list --payload":
-        result = shell(*line.split(), "--json")
-        assert (result.exit_code, result.stdout) == (2, "")
-        error = json.loads(result.stderr)["error"]
-        assert (error["kind"], error["exit_status"]) == ("usage", 2)
-
-
-def test_a_file_that_can_not_be_written(shell: Shell, tmp_path: Path) -> None:
-    path = tmp_path / "no" / "events.csv"
-    result = shell("export", "-o", str(path))
-    assert result.exit_code == 1
-    assert "No such file or directory" in result.stderr
-
-
-def test_a_company_is_needed() -> None:
-    result = CliRunner().invoke(cli, ["list"], env={"HOOKLINE_COMPANY": None})
-    assert result.exit_code == 2
-    assert "--company" in result.stderr

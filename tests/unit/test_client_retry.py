@@ -121,3 +121,12 @@ def test_a_full_queue_is_waited_for(is_async: bool) -> None:
         Caller(is_async=is_async, address=server.address)("ingest", "acme", b"{}")
         assert time.monotonic() - started >= 2 * DELAY
     assert not script.answers
+
+
+def test_a_proxy_is_not_asked_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    script = Script()
+    script.answers = [GetEventResponse()]
+    with serving(script) as server:
+        assert Caller(is_async=False, address=server.address, patience=0)("get", "acme", "7") == Event()

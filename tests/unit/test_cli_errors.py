@@ -1,0 +1,127 @@
+"""What goes wrong, as a sentence or as JSON on stderr, and as an exit status."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from click.testing import CliRunner
+
+from hookline.cli.app import cli
+from tests.unit.scripted import Refusal, Script, Shell, serving
+
+CODE = grpc.StatusCode
+
+
+@pytest.fixture
+def script() -> Script:
+    return Script()
+
+
+@pytest.fixture
+def shell(script: Script) -> Iterator[Shell]:
+    with serving(script) as server:
+        yield Shell(script, server)
+
+
+STATUSES = {
+    CODE.INVALID_ARGUMENT: 3,
+    CODE.FAILED_PRECONDITION: 3,
+    CODE.NOT_FOUND: 4,
+    CODE.PERMISSION_DENIED: 5,
+    CODE.UNAUTHENTICATED: 5,
+    CODE.UNAVAILABLE: 7,
+    CODE.DEADLINE_EXCEEDED: 7,
+    CODE.INTERNAL: 8,
+    CODE.UNIMPLEMENTED: 8,
+}
+
+
+@pytest.mark.parametrize("code", STATUSES, ids=lambda code: code.name)
+def test_exit_statuses_of_errors(shell: Shell, code: grpc.StatusCode) -> None:
+    refusal = Refusal(code, "what is wrong", "SOME_REASON", violations=[("event_id", "is no UUID")])
+    shell.script.answers = [refusal, refusal]
+    result = shell("get", "e-1", "--patience", "0")
+    assert (result.exit_code, result.stdout, result.stderr) == (STATUSES[code], "", "Error: what is wrong\n")
+    result = shell("get", "e-1", "--patience", "0", "--json")
+    assert (result.exit_code, result.stdout) == (STATUSES[code], "")
+    error = json.loads(result.stderr)["error"]
+    assert error | {"kind": ""} == {
+        "kind": "",
+        "message": "what is wrong",
+        "exit_status": STATUSES[code],
+        "code": code.name,
+        "reason": "SOME_REASON",
+        "violations": [{"field": "event_id", "description": "is no UUID"}],
+        "retry_delay": None,
+        "metadata": {},
+    }
+
+
+EVERY_CALL: dict[str, tuple[str, ...]] = {
+    "ingest": ("ingest", "-"),
+    "list": ("list",),
+    "get": ("get", "e-1"),
+    "mark": ("mark", "e-1", "--processed"),
+    "quarantine": ("quarantine",),
+    "export": ("export", "--format", "csv"),
+}
+
+
+@pytest.mark.parametrize("arguments", EVERY_CALL.values(), ids=EVERY_CALL)
+def test_nothing_answers(arguments: tuple[str, ...]) -> None:
+    with serving(Script()) as server:
+        gone = server.address
+    addresses = ("--ingest-address", gone, "--export-address", gone, "--company", "acme", "--patience", "0.1")
+    run = CliRunner().invoke
+    result = run(cli, [*arguments, *addresses], input=b"{}\n")
+    assert (result.exit_code, result.stdout) == (7, "")
+    assert result.stderr.endswith(f"Error: Nothing answers at {gone}; is Hookline running? `make run` starts it.\n")
+    result = run(cli, [*arguments, *addresses, "--json"], input=b"{}\n")
+    assert (result.exit_code, result.stdout) == (7, "")
+    assert json.loads(result.stderr)["error"]["kind"] == "unreachable"
+
+
+WRONG_USE: dict[str, str] = {
+    "mark e-1": "--processed or --failed",
+    "mark --processed": "EVENT_ID",
+    "mark e-1 --processed --error no": "--error goes with --failed",
+    "export": "--format",
+    "export -o events.xlsx": "--format",
+    "list --since yesterday": "neither a date like 2026-01-31",
+    "list --since 2026-01-31T12:00:00": "neither a date like 2026-01-31",
+    "list --payload": "--payload goes with --json",
+    "list --status odd": "odd",
+    "list --limit -1": "-1",
+    "ingest": "FILE",
+    "ingest no-such-file": "no-such-file",
+    "ingest - --batch-size 0": "batch-size",
+    "get": "EVENT_ID",
+    "no-such-command": "no-such-command",
+}
+
+
+@pytest.mark.parametrize("line", WRONG_USE)
+def test_wrong_use(shell: Shell, line: str) -> None:
+    result = shell(*line.split())
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert WRONG_USE[line] in result.stderr
+    if line != "list --payload":
+        result = shell(*line.split(), "--json")
+        assert (result.exit_code, result.stdout) == (2, "")
+        error = json.loads(result.stderr)["error"]
+        assert (error["kind"], error["exit_status"]) == ("usage", 2)
+
+
+def test_a_file_that_can_not_be_written(shell: Shell, tmp_path: Path) -> None:
+    path = tmp_path / "no" / "events.csv"
+    result = shell("export", "-o", str(path))
+    assert result.exit_code == 1
+    assert "No such file or directory" in result.stderr
+
+
+def test_a_company_is_needed() -> None:
+    result = CliRunner().invoke(cli, ["list"], env={"HOOKLINE_COMPANY": None})
+    assert result.exit_code == 2
+    assert "--company" in result.stderr
