@@ -133,6 +133,38 @@ class MethodNotFound(HooklineError):
     reason = ErrorReason.ERROR_REASON_METHOD_NOT_FOUND
 
 
+class SourceNotFound(HooklineError):
+    code = grpc.StatusCode.NOT_FOUND
+    reason = ErrorReason.ERROR_REASON_SOURCE_NOT_FOUND
+
+    def __init__(self, source: str) -> None:
+        super().__init__(f"the company has no source named {source}", source=source)
+
+
+class SourceExists(HooklineError):
+    code = grpc.StatusCode.ALREADY_EXISTS
+    reason = ErrorReason.ERROR_REASON_SOURCE_EXISTS
+
+    def __init__(self, source: str) -> None:
+        super().__init__(f"the company has a source named {source} already", source=source)
+
+
+class SyncRunActive(HooklineError):
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = ErrorReason.ERROR_REASON_SYNC_RUN_ACTIVE
+
+    def __init__(self, source: str) -> None:
+        super().__init__(f"a run of {source} is active; cancel it first", source=source)
+
+
+class SyncRunNotFound(HooklineError):
+    code = grpc.StatusCode.NOT_FOUND
+    reason = ErrorReason.ERROR_REASON_SYNC_RUN_NOT_FOUND
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__("the company has no such run", run_id=run_id)
+
+
 class InternalError(HooklineError):
     code = grpc.StatusCode.INTERNAL
     reason = ErrorReason.ERROR_REASON_INTERNAL

@@ -15,8 +15,8 @@ def company(company_id: str) -> str:
     return company_id
 
 
-def event_id(text: str, field: str = "event_id") -> uuid.UUID:
-    """An event's id."""
+def uuid_of(text: str, field: str) -> uuid.UUID:
+    """An id that we gave out."""
     if not text:
         raise InvalidField(Violation(field, "is required"))
     try:
@@ -26,6 +26,15 @@ def event_id(text: str, field: str = "event_id") -> uuid.UUID:
         return uuid.UUID(text)
     except ValueError:
         raise InvalidField(Violation(field, "is no UUID")) from None
+
+
+def source(name: str) -> str:
+    """A source's name."""
+    if not name:
+        raise InvalidField(Violation("source", "is required"))
+    if not is_name(name):
+        raise InvalidField(Violation("source", NAME_RULE))
+    return name
 
 
 def page_size(requested: int, default: int, most: int) -> int:

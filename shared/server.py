@@ -4,8 +4,8 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import NoReturn
 
 import click
@@ -98,33 +98,35 @@ async def serving(
         server.add_insecure_port(address)
     except RuntimeError:
         raise OperatorError(f"{address} can't be listened on: the port is taken or the host is not ours.") from None
-    metrics = _serve_metrics(settings.metrics_address)
-    await server.start()
-    for service in ("", *services):
-        await checks.set(service, health_pb2.HealthCheckResponse.SERVING)
-    _log.info("serving", address=address)
-    try:
-        yield
-    finally:
-        stopping.set()
-        await checks.enter_graceful_shutdown()
-        await server.stop(settings.drain_seconds)
-        metrics()
-        _log.info("stopped", address=address)
+    with serving_metrics(settings.metrics_address):
+        await server.start()
+        for service in ("", *services):
+            await checks.set(service, health_pb2.HealthCheckResponse.SERVING)
+        _log.info("serving", address=address)
+        try:
+            yield
+        finally:
+            stopping.set()
+            await checks.enter_graceful_shutdown()
+            await server.stop(settings.drain_seconds)
+            _log.info("stopped", address=address)
 
 
-def _serve_metrics(address: str | None) -> Callable[[], None]:
+@contextmanager
+def serving_metrics(address: str | None) -> Iterator[None]:
+    """Serves Prometheus metrics until the block ends; nothing when there is no address. Raises OperatorError when the
+    address can't be had."""
     if address is None:
-        return lambda: None
+        yield
+        return
     host, port = split_address(address)
     try:
         server, thread = prometheus_client.start_http_server(port, host)
     except OSError:
         raise OperatorError(f"{address} can't be listened on for metrics: the port is taken.") from None
-
-    def stop() -> None:
+    try:
+        yield
+    finally:
         server.shutdown()
         server.server_close()
         thread.join()
-
-    return stop

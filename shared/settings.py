@@ -42,9 +42,12 @@ class Settings(BaseSettings):
 
     database_url: str | None = None
     """PostgreSQL (16 or later), as `postgresql://user:password@host/database`. Required unless `--embedded`."""
+    redis_url: str | None = None
+    """Redis or Valkey, as `redis://host:6379/0` or `unix:///path`. Required by sync unless `--embedded`."""
     data_dir: Path = Path(".hookline")
     """Where the embedded servers keep their data. Relative to the working directory."""
     ingest_address: Address = "127.0.0.1:50051"
+    sync_address: Address = "127.0.0.1:50052"
     export_address: Address = "127.0.0.1:50053"
     metrics_address: Address | None = None
     """Where a service serves Prometheus metrics, `GET /metrics`. None: nowhere. `run` counts the port up from here,
@@ -65,6 +68,33 @@ class Settings(BaseSettings):
     """A larger payload is rejected."""
     max_queued_bytes: int = Field(default=64 * 1024 * 1024, ge=1024 * 1024)
     """Payload bytes that an ingest process holds uncommitted; beyond it, callers are told RESOURCE_EXHAUSTED."""
+    secret_key: str | None = None
+    """Encrypts the credentials of sources: 32 random bytes in URL-safe base64. Required by sync unless `--embedded`,
+    which keeps one in the data directory. Without it the credentials are lost; PostgreSQL never sees it."""
+    sync_lease: float = Field(default=30, ge=1, le=3600)
+    """Seconds after which a run whose worker gives no sign of life is given to another."""
+    sync_concurrency: int = Field(default=10, ge=1, le=200)
+    """Runs that one worker process works on at the same time."""
+    sync_retry_seconds: float = Field(default=0.5, gt=0, le=60)
+    """The first wait after a platform's failure; the following ones double, with jitter, up to 60 times it."""
+    allow_loopback_sources: bool = False
+    """Allows sources on this machine over plain http, such as the sandbox shop. For development only."""
+
+    @property
+    def required_redis_url(self) -> str:
+        """`redis_url`. Raises OperatorError when it is not set."""
+        if not self.redis_url:
+            raise OperatorError(
+                "HOOKLINE_REDIS_URL is not set; it names the Redis or Valkey to use, and `--embedded` brings one along."
+            )
+        return self.redis_url
+
+    @property
+    def required_secret_key(self) -> str:
+        """`secret_key`. Raises OperatorError when it is not set."""
+        if not self.secret_key:
+            raise OperatorError("HOOKLINE_SECRET_KEY is not set; `python -m services secret-key` makes one.")
+        return self.secret_key
 
     @property
     def required_database_url(self) -> str:

@@ -32,7 +32,7 @@ class EventQueryServicer(event_query_service_pb2_grpc.EventQueryServiceServicer)
 
     async def GetEvent(self, request: pb.GetEventRequest, context: Context) -> pb.GetEventResponse:
         company_id = requests.company(request.company_id)
-        event_id = requests.event_id(request.event_id)
+        event_id = requests.uuid_of(request.event_id, "event_id")
         async with db.unavailable_if_lost(), self._pool.acquire() as connection:
             event = await store.get_event(connection, company_id, event_id)
         if event is None:

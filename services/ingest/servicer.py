@@ -164,7 +164,7 @@ def _marks(request: pb.MarkEventsRequest) -> list[store.Mark]:
     marks: dict[uuid.UUID, store.Mark] = {}
     for position, mark in enumerate(request.marks):
         field = f"marks[{position}]"
-        event_id = requests.event_id(mark.event_id, f"{field}.event_id")
+        event_id = requests.uuid_of(mark.event_id, f"{field}.event_id")
         status = _STATUSES.get(mark.status)
         if status is None:
             raise InvalidField(Violation(f"{field}.status", "must be PROCESSED or FAILED"))

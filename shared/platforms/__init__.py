@@ -37,6 +37,29 @@ class Fields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     occurred_time: tuple[str, ...] = ()
 
 
+class History(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The platform's API for its own history: pages of events in the order of their time, from a time on."""
+
+    path: str
+    """Of the URL, after the source's base."""
+    since: str
+    """The query parameter for the time from which on events are given, that time included."""
+    items: str
+    """The member of the answer that is the list of events."""
+    payload: str
+    """The member of an event that is what its webhook carried."""
+    id: str
+    """The member of an event that identifies it in the history."""
+    time: str
+    """The member of an event that is its time, as `since` takes it."""
+    limit: str
+    """The query parameter for the size of a page."""
+    page_size: int
+    """The size to ask for."""
+    parameters: tuple[str, ...] = ()
+    """Query parameters that each source must give."""
+
+
 class Platform(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One platform's file."""
 
@@ -45,6 +68,8 @@ class Platform(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fields: Fields
     recognise: Recognise | None = None
     """None: only when named, or as the fallback."""
+    history: History | None = None
+    """None: the platform keeps none that can be pulled."""
     fallback: bool = False
     """Tried last, on what no other platform recognises. One platform only."""
     total_unit: Literal["major", "minor"] = "major"

@@ -48,6 +48,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNIMPLEMENTED. The server does not know the method."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 10
     """INTERNAL. A defect of Hookline. Metadata: `request_id`, under which the operator finds the cause in the log."""
+    ERROR_REASON_SOURCE_NOT_FOUND: _ErrorReason.ValueType  # 11
+    """NOT_FOUND. The company has no source of that name. Metadata: `source`."""
+    ERROR_REASON_SOURCE_EXISTS: _ErrorReason.ValueType  # 12
+    """ALREADY_EXISTS. The company has a source of that name. Metadata: `source`."""
+    ERROR_REASON_SYNC_RUN_ACTIVE: _ErrorReason.ValueType  # 13
+    """FAILED_PRECONDITION. A run of the source is active. Metadata: `source`."""
+    ERROR_REASON_SYNC_RUN_NOT_FOUND: _ErrorReason.ValueType  # 14
+    """NOT_FOUND. The company has no run of that id. Metadata: `run_id`."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: the `reason` of the google.rpc.ErrorInfo that every error of Hookline carries, under the
@@ -80,4 +88,12 @@ ERROR_REASON_METHOD_NOT_FOUND: ErrorReason.ValueType  # 9
 """UNIMPLEMENTED. The server does not know the method."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 10
 """INTERNAL. A defect of Hookline. Metadata: `request_id`, under which the operator finds the cause in the log."""
+ERROR_REASON_SOURCE_NOT_FOUND: ErrorReason.ValueType  # 11
+"""NOT_FOUND. The company has no source of that name. Metadata: `source`."""
+ERROR_REASON_SOURCE_EXISTS: ErrorReason.ValueType  # 12
+"""ALREADY_EXISTS. The company has a source of that name. Metadata: `source`."""
+ERROR_REASON_SYNC_RUN_ACTIVE: ErrorReason.ValueType  # 13
+"""FAILED_PRECONDITION. A run of the source is active. Metadata: `source`."""
+ERROR_REASON_SYNC_RUN_NOT_FOUND: ErrorReason.ValueType  # 14
+"""NOT_FOUND. The company has no run of that id. Metadata: `run_id`."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

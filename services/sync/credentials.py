@@ -1,0 +1,26 @@
+"""Credentials of sources, encrypted at rest with a key that PostgreSQL never sees."""
+
+from cryptography.fernet import Fernet, InvalidToken
+
+from shared.errors import OperatorError
+
+
+class Vault:
+    """Encrypts and decrypts with one key. Raises OperatorError when the key is none."""
+
+    def __init__(self, key: str) -> None:
+        try:
+            self._fernet = Fernet(key)
+        except ValueError:
+            raise OperatorError("HOOKLINE_SECRET_KEY is no key: it must be 32 bytes in URL-safe base64.") from None
+
+    def encrypt(self, credential: str) -> bytes:
+        """A different text each time."""
+        return self._fernet.encrypt(credential.encode())
+
+    def decrypt(self, encrypted: bytes) -> str:
+        """Raises OperatorError when it was encrypted with another key."""
+        try:
+            return self._fernet.decrypt(encrypted).decode()
+        except InvalidToken:
+            raise OperatorError("HOOKLINE_SECRET_KEY is not the key that a credential was encrypted with.") from None

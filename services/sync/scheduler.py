@@ -1,0 +1,35 @@
+"""The sync scheduler's process: `python -m services.sync.scheduler`. Any number of them may run."""
+
+import asyncio
+
+import structlog
+
+from services.sync.doorbell import Doorbell
+from services.sync.reaper import Reaper
+from shared import db, server
+from shared.broker import make_broker
+from shared.migrate import check_migrated
+from shared.settings import Settings
+
+_log = structlog.get_logger()
+
+
+async def main(settings: Settings, stopping: asyncio.Event) -> None:
+    broker = make_broker(settings.required_redis_url)
+    pool = await db.open_pool(settings.required_database_url, 2, statement_timeout="30s")
+    async with pool:
+        async with pool.acquire() as connection:
+            await check_migrated(connection)
+        reaper = Reaper(pool, Doorbell(broker), settings.sync_lease)
+        with server.serving_metrics(settings.metrics_address):
+            reaping = asyncio.create_task(reaper.run())
+            _log.info("reaping")
+            await stopping.wait()
+            reaping.cancel()
+            await asyncio.gather(reaping, return_exceptions=True)
+            await broker.shutdown()
+            _log.info("stopped")
+
+
+if __name__ == "__main__":
+    server.run("sync-scheduler", main)

@@ -1,0 +1,244 @@
+-- name: create_source(company_id, source, platform, base_url, credential, parameters)
+-- No row comes back when there is a source of that name: it stays as it is.
+INSERT INTO hookline.sources (company_id, source, platform, base_url, credential, parameters)
+VALUES (:company_id::text, :source::text, :platform::text, :base_url::text, :credential::bytea, :parameters::jsonb)
+ON CONFLICT (company_id, source) DO NOTHING
+RETURNING company_id, source, platform, base_url, parameters, created_time, schedule_interval, next_run_time;
+
+-- name: list_sources(company_id)
+-- Without the credentials: only whoever pulls gets those.
+SELECT company_id, source, platform, base_url, parameters, created_time, schedule_interval, next_run_time
+FROM hookline.sources
+WHERE company_id = :company_id::text
+ORDER BY source;
+
+-- name: source_secret(company_id, source)
+-- A source with its credential, for pulling.
+SELECT platform, base_url, credential, parameters
+FROM hookline.sources
+WHERE company_id = :company_id::text AND source = :source::text;
+
+-- name: delete_source(company_id, source)
+-- Not while a run is active: its worker would go on with a row that is gone. The check and the deletion are one
+-- statement; a run that slips in between them is deleted too, and fenced as any run that is gone.
+DELETE FROM hookline.sources s
+WHERE s.company_id = :company_id::text AND s.source = :source::text
+  AND NOT EXISTS (
+      SELECT FROM hookline.sync_runs r
+      WHERE r.company_id = :company_id::text AND r.source = :source::text AND r.state IN ('queued', 'running', 'waiting')
+  )
+RETURNING s.source;
+
+-- name: start_schedule(company_id, source, every)
+-- The first run is due at once.
+UPDATE hookline.sources
+SET schedule_interval = :every::interval, next_run_time = clock_timestamp()
+WHERE company_id = :company_id::text AND source = :source::text
+RETURNING company_id, source, platform, base_url, parameters, created_time, schedule_interval, next_run_time;
+
+-- name: stop_schedule(company_id, source)
+-- A run under way goes on.
+UPDATE hookline.sources
+SET schedule_interval = NULL, next_run_time = NULL
+WHERE company_id = :company_id::text AND source = :source::text
+RETURNING company_id, source, platform, base_url, parameters, created_time, schedule_interval, next_run_time;
+
+-- name: create_run(company_id, run_id, source, request_id, days_back)
+-- Nothing comes back when the source has an active run, or the request was made before: the unique indexes say so,
+-- however many ask at the same moment. Without days_back it starts where the last run that succeeded began, less an hour
+-- for events that turn up late; without such a run, 30 days ago.
+INSERT INTO hookline.sync_runs AS r (company_id, run_id, source, trigger, request_id, start_time)
+SELECT :company_id::text, :run_id::uuid, s.source, 'request', :request_id::text,
+       CASE WHEN :days_back::int > 0 THEN clock_timestamp() - make_interval(days => :days_back::int)
+            ELSE coalesce((SELECT max(p.created_time) FROM hookline.sync_runs p
+                           WHERE p.company_id = :company_id::text AND p.source = :source::text
+                             AND p.state = 'succeeded') - interval '1 hour',
+                          clock_timestamp() - interval '30 days')
+       END
+FROM hookline.sources s
+WHERE s.company_id = :company_id::text AND s.source = :source::text
+ON CONFLICT DO NOTHING
+RETURNING company_id, run_id, source, state, trigger, start_time, created_time, ended_time, attempt,
+       next_attempt_time, error, synced_time, pages, fetched, accepted, duplicates, quarantined,
+       rejected, retries, cancel_requested;
+
+-- name: find_run(company_id, source, request_id)
+-- What stood in the way of a new run: the same request's run, else the active one.
+SELECT r.company_id, r.run_id, r.source, r.state, r.trigger, r.start_time, r.created_time, r.ended_time, r.attempt,
+       r.next_attempt_time, r.error, r.synced_time, r.pages, r.fetched, r.accepted, r.duplicates, r.quarantined,
+       r.rejected, r.retries, r.cancel_requested
+FROM hookline.sync_runs r
+WHERE r.company_id = :company_id::text
+  AND (r.request_id = :request_id::text
+       OR (r.source = :source::text AND r.state IN ('queued', 'running', 'waiting')))
+ORDER BY r.request_id IS NOT DISTINCT FROM :request_id::text DESC
+LIMIT 1;
+
+-- name: get_run(company_id, run_id)
+-- One run.
+SELECT r.company_id, r.run_id, r.source, r.state, r.trigger, r.start_time, r.created_time, r.ended_time, r.attempt,
+       r.next_attempt_time, r.error, r.synced_time, r.pages, r.fetched, r.accepted, r.duplicates, r.quarantined,
+       r.rejected, r.retries, r.cancel_requested
+FROM hookline.sync_runs r
+WHERE r.company_id = :company_id::text AND r.run_id = :run_id::uuid;
+
+-- name: list_runs(company_id, source, before_id, max_rows)
+-- A page of runs, newest first: ids are version 7 UUIDs, in the order of creation.
+SELECT r.company_id, r.run_id, r.source, r.state, r.trigger, r.start_time, r.created_time, r.ended_time, r.attempt,
+       r.next_attempt_time, r.error, r.synced_time, r.pages, r.fetched, r.accepted, r.duplicates, r.quarantined,
+       r.rejected, r.retries, r.cancel_requested
+FROM hookline.sync_runs r
+WHERE r.company_id = :company_id::text AND (:source::text IS NULL OR r.source = :source::text)
+  AND (:before_id::uuid IS NULL OR r.run_id < :before_id::uuid)
+ORDER BY r.run_id DESC
+LIMIT :max_rows::int;
+
+-- name: source_runs(company_id)
+-- For each source its active run and its last run that has ended.
+SELECT r.company_id, r.run_id, r.source, r.state, r.trigger, r.start_time, r.created_time, r.ended_time, r.attempt,
+       r.next_attempt_time, r.error, r.synced_time, r.pages, r.fetched, r.accepted, r.duplicates, r.quarantined,
+       r.rejected, r.retries, r.cancel_requested
+FROM hookline.sources s
+CROSS JOIN LATERAL (
+    (SELECT * FROM hookline.sync_runs a
+     WHERE a.company_id = :company_id::text AND a.source = s.source AND a.state IN ('queued', 'running', 'waiting')
+     LIMIT 1)
+    UNION ALL
+    (SELECT * FROM hookline.sync_runs e
+     WHERE e.company_id = :company_id::text AND e.source = s.source AND e.state NOT IN ('queued', 'running', 'waiting')
+     ORDER BY e.run_id DESC
+     LIMIT 1)
+) r
+WHERE s.company_id = :company_id::text;
+
+-- name: source_health(company_id)
+-- For each source: since when it is complete, and failures since then.
+SELECT s.source, ok.created_time AS complete_until_time,
+       (SELECT count(*) FROM hookline.sync_runs f
+        WHERE f.company_id = :company_id::text AND f.source = s.source AND f.state = 'failed'
+          AND (ok.run_id IS NULL OR f.run_id > ok.run_id))::int AS consecutive_failures
+FROM hookline.sources s
+LEFT JOIN LATERAL (
+    SELECT o.run_id, o.created_time FROM hookline.sync_runs o
+    WHERE o.company_id = :company_id::text AND o.source = s.source AND o.state = 'succeeded'
+    ORDER BY o.run_id DESC
+    LIMIT 1
+) ok ON true
+WHERE s.company_id = :company_id::text;
+
+-- name: cancel_run(company_id, run_id)
+-- A run that no worker is at ends here; one that is being worked on is ended by its worker, which looks every second.
+-- One that has ended stays as it is.
+UPDATE hookline.sync_runs r
+SET cancel_requested = true,
+    state = CASE WHEN r.state = 'running' THEN r.state ELSE 'cancelled' END,
+    ended_time = CASE WHEN r.state = 'running' THEN NULL ELSE clock_timestamp() END,
+    next_attempt_time = NULL
+WHERE r.company_id = :company_id::text AND r.run_id = :run_id::uuid AND r.state IN ('queued', 'running', 'waiting')
+RETURNING company_id, run_id, source, state, trigger, start_time, created_time, ended_time, attempt,
+       next_attempt_time, error, synced_time, pages, fetched, accepted, duplicates, quarantined,
+       rejected, retries, cancel_requested;
+
+-- name: claim_run(company_id, run_id, lease)
+-- Gives the run to this worker, if it is there to be taken: queued, due again, or left by a worker whose lease is over.
+-- The attempt that it counts up fences the writes of whoever had it before.
+UPDATE hookline.sync_runs r
+SET state = 'running', attempt = r.attempt + 1, lease_until = clock_timestamp() + :lease::interval,
+    next_attempt_time = NULL
+WHERE r.company_id = :company_id::text AND r.run_id = :run_id::uuid AND NOT r.cancel_requested
+  AND (r.state = 'queued'
+       OR (r.state = 'waiting' AND r.next_attempt_time <= clock_timestamp())
+       OR (r.state = 'running' AND r.lease_until < clock_timestamp()))
+RETURNING r.source, r.start_time, r.attempt, r.cursor;
+
+-- name: extend_lease(company_id, run_id, attempt, lease)
+-- A sign of life. No row: the run is no longer this worker's.
+UPDATE hookline.sync_runs r
+SET lease_until = clock_timestamp() + :lease::interval
+WHERE r.company_id = :company_id::text AND r.run_id = :run_id::uuid AND r.attempt = :attempt::int
+  AND r.state = 'running' AND r.lease_until >= clock_timestamp()
+RETURNING r.cancel_requested;
+
+-- name: checkpoint(company_id, run_id, attempt, cursor, synced_time, fetched, accepted, duplicates, quarantined, rejected, retries)
+-- One page more, which ingest has acknowledged. No row: the run is no longer this worker's, and nothing is written.
+UPDATE hookline.sync_runs r
+SET cursor = :cursor::text, synced_time = greatest(r.synced_time, :synced_time::timestamptz), pages = r.pages + 1,
+    fetched = r.fetched + :fetched::bigint, accepted = r.accepted + :accepted::bigint,
+    duplicates = r.duplicates + :duplicates::bigint, quarantined = r.quarantined + :quarantined::bigint,
+    rejected = r.rejected + :rejected::bigint, retries = r.retries + :retries::bigint
+WHERE r.company_id = :company_id::text AND r.run_id = :run_id::uuid AND r.attempt = :attempt::int
+  AND r.state = 'running' AND r.lease_until >= clock_timestamp()
+RETURNING r.run_id;
+
+-- name: leave_run(company_id, run_id, attempt, state, error, retry_in, retries)
+-- Ends a worker's attempt: succeeded, failed, cancelled, waiting (to be tried again), or queued (handed back by a worker
+-- that stops; told to another at once). No row: the run is no longer this worker's, and nothing is written.
+UPDATE hookline.sync_runs r
+SET state = :state::hookline.sync_run_state, error = :error::text, lease_until = NULL,
+    retries = r.retries + :retries::bigint,
+    ended_time = CASE WHEN :state::hookline.sync_run_state IN ('succeeded', 'failed', 'cancelled')
+                      THEN clock_timestamp() END,
+    next_attempt_time = CASE WHEN :state::hookline.sync_run_state = 'waiting'
+                             THEN clock_timestamp() + :retry_in::interval END,
+    kicked_time = CASE WHEN :state::hookline.sync_run_state = 'queued' THEN NULL ELSE r.kicked_time END
+WHERE r.company_id = :company_id::text AND r.run_id = :run_id::uuid AND r.attempt = :attempt::int
+  AND r.state = 'running'
+RETURNING r.run_id;
+
+-- name: create_due_runs(run_ids)
+-- Across companies: the reaper's. Makes a run for each due schedule, as many as there are ids, and moves the schedules
+-- on from now: ticks missed while everything was down are caught up by one run. Rows that another reaper is at are
+-- passed over. A source whose run is still active gets no second one.
+WITH due AS (
+    SELECT s.company_id, s.source, row_number() OVER () AS position
+    FROM (SELECT company_id, source FROM hookline.sources
+          WHERE next_run_time <= clock_timestamp()
+          ORDER BY next_run_time
+          LIMIT cardinality(:run_ids::uuid[])
+          FOR UPDATE SKIP LOCKED) s
+), moved AS (
+    UPDATE hookline.sources s SET next_run_time = clock_timestamp() + s.schedule_interval
+    FROM due WHERE s.company_id = due.company_id AND s.source = due.source
+)
+INSERT INTO hookline.sync_runs (company_id, run_id, source, trigger, start_time)
+SELECT due.company_id, ids.run_id, due.source, 'schedule',
+       coalesce((SELECT max(p.created_time) FROM hookline.sync_runs p
+                 WHERE p.company_id = due.company_id AND p.source = due.source AND p.state = 'succeeded')
+                - interval '1 hour',
+                clock_timestamp() - interval '30 days')
+FROM due JOIN unnest(:run_ids::uuid[]) WITH ORDINALITY AS ids (run_id, position) USING (position)
+ON CONFLICT DO NOTHING
+RETURNING company_id, run_id;
+
+-- name: cancel_abandoned()
+-- Across companies: the reaper's. Ends runs that were to be cancelled and whose worker died before it could.
+UPDATE hookline.sync_runs r
+SET state = 'cancelled', lease_until = NULL, ended_time = clock_timestamp()
+WHERE r.state = 'running' AND r.cancel_requested AND r.lease_until < clock_timestamp()
+RETURNING r.company_id, r.run_id;
+
+-- name: take_kicks(again_after, max_rows)
+-- Across companies: the reaper's. Runs that a worker should be told of: never told, told so long ago that the message
+-- must be lost, due again, or left by a worker whose lease is over. Told means noted here first: a message that is lost
+-- after that is sent again later. Rows that another reaper is at are passed over.
+UPDATE hookline.sync_runs r
+SET kicked_time = clock_timestamp()
+FROM (
+    SELECT company_id, run_id FROM hookline.sync_runs
+    WHERE state IN ('queued', 'running', 'waiting')
+      AND (kicked_time IS NULL OR kicked_time < clock_timestamp() - :again_after::interval)
+      AND (state = 'queued'
+           OR (state = 'waiting' AND next_attempt_time <= clock_timestamp())
+           OR (state = 'running' AND lease_until < clock_timestamp()))
+    ORDER BY kicked_time NULLS FIRST
+    LIMIT :max_rows::int
+    FOR UPDATE SKIP LOCKED
+) k
+WHERE r.company_id = k.company_id AND r.run_id = k.run_id
+RETURNING r.company_id, r.run_id;
+
+-- name: note_kick(company_id, run_id)
+-- Told by whoever made the run, at once: the reaper need not.
+UPDATE hookline.sync_runs r SET kicked_time = clock_timestamp()
+WHERE r.company_id = :company_id::text AND r.run_id = :run_id::uuid AND r.state = 'queued'
+RETURNING r.run_id;
