@@ -6,7 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-_FIRST = "Ana Bruno Célia Davi Érica Fábio Glória Heitor Inês João Lívia Mário Núbia Otávio Pérola Raí Sílvia Tomé Vânia"
+_FIRST = (
+    "Ana Bruno Célia Davi Érica Fábio Glória Heitor Inês João Lívia Mário Núbia Otávio Pérola Raí Sílvia Tomé Vânia"
+)
 _LAST = "Araújo Brandão Conceição Dourado Espírito Falcão Galvão Jordão Leitão Magalhães Napoleão Peçanha Simões Távora"
 _PRODUCTS = (
     "Curso de Violão", "Mentoria Café & Código", "E-book «Pão de Fermentação Natural»", "Oficina de Cerâmica",
