@@ -27,9 +27,9 @@ def main(arguments: Sequence[str]) -> int:
                 return asyncio.run(_migrate(load_settings()))
             case "demo":
                 # Imported here: no other command needs what the demo needs.
-                from services.suite import demo  # noqa: PLC0415
+                from services.suite.demo import run  # noqa: PLC0415
 
-                return demo.run()
+                return run()
         parser.print_help(sys.stderr)
         return 2
     except supervisor.ChildFailed:

@@ -33,6 +33,13 @@ SMALL_MACHINE = {
 """The defaults, for a machine with few cores and a few gigabytes. Everything else is as PostgreSQL has it."""
 
 _ALWAYS = {"listen_addresses": "", "port": str(PORT), "unix_socket_permissions": "0700", "fsync": "on"}
+_NOT_YET = (
+    ConnectionError,
+    FileNotFoundError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+)
 _LARGEST_LOG = 10 * 1024 * 1024
 _START_SECONDS = 300  # a crash leaves up to max_wal_size to replay
 _RETRY_SECONDS = 15
@@ -179,7 +186,7 @@ class EmbeddedPostgres:
         while self.process.returncode is None:
             try:
                 await self._make_database()
-            except (ConnectionError, FileNotFoundError, TimeoutError, asyncpg.CannotConnectNowError):
+            except _NOT_YET:
                 if asyncio.get_running_loop().time() > give_up:
                     raise OperatorError(
                         f"PostgreSQL is not up after {_START_SECONDS} seconds; its log is {self._placed.log}."

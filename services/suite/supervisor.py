@@ -271,12 +271,12 @@ async def run(settings: Settings, *, embedded: bool) -> int:
     """
     if settings.metrics_address is None:
         settings = settings.model_copy(update={"metrics_address": METRICS_ADDRESS})
-    suite = Suite(settings, embedded=embedded, say=click.echo)
+    suite = Suite(settings, embedded=embedded, say=_tell)
     killed = False
 
     async def live() -> None:
         async with suite:
-            click.echo(welcome(suite.addresses, suite.database_url, suite.postgres.psql if suite.postgres else None))
+            _tell(welcome(suite.addresses, suite.database_url, suite.postgres.psql if suite.postgres else None))
             await suite.failed()
 
     def on_signal() -> None:
@@ -285,19 +285,26 @@ async def run(settings: Settings, *, embedded: bool) -> int:
             killed = True
             suite.kill()
         else:
-            click.echo("stopping; a second signal stops at once")
+            _tell("stopping; a second signal stops at once")
             life.cancel()
 
     life = asyncio.create_task(live())
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # Under nohup, SIGHUP stays ignored.
-        if signal.getsignal(number) != signal.SIG_IGN:
+        # Under nohup, SIGHUP stays ignored. SIGINT does not, though shells start background jobs with it ignored: who
+        # sends it means it.
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
             loop.add_signal_handler(number, on_signal)
     with suppress(asyncio.CancelledError):
         await life
-    click.echo("stopped")
+    _tell("stopped")
     return 1 if killed else 0
+
+
+def _tell(line: str) -> None:
+    # Whoever read along, through a pipe or on a terminal, may have left. The suite stays.
+    with suppress(OSError):
+        click.echo(line)
 
 
 def _lock(data_dir: Path) -> FileLock:

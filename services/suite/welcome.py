@@ -1,6 +1,7 @@
 """What `run` prints once all is healthy: commands to paste, with the real addresses."""
 
 import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,24 +16,38 @@ def welcome(addresses: Mapping[str, str], database_url: str, psql: Path | None) 
     """The commands, for Linux and macOS. `psql` is that of an embedded PostgreSQL: another one's URL may hold a
     password, and is not printed."""
     ingest, export = addresses["ingest"], addresses["export"]
+    hookline, buf = _beside_python("hookline"), _beside_python("buf")
     # JSON carries a `bytes` field as base64; macOS has no `base64 -w0`. Hence the payload in a shell variable.
     request = """'{"company_id":"demo","event":{"platform":"grapfy","payload":"'"$PAYLOAD"'"}}'"""
-    steps = [
-        ("What there is to call", f"grpcurl -plaintext {ingest} list\n  grpcurl -plaintext {export} list"),
+    sections = [
         (
-            "Send in an event (again: DUPLICATE)",
-            f"PAYLOAD=$(printf '%s' {shlex.quote(_SAMPLE)} | base64 | tr -d '\\n')\n"
-            f"  grpcurl -plaintext -d {request} {ingest} {_METHOD}",
+            "What there is to call",
+            f"grpcurl -plaintext {ingest} list",
+            f"grpcurl -plaintext {export} list",
         ),
         (
-            "The same with the buf that `make check` installs",
-            f".venv/bin/buf curl --protocol grpc --http2-prior-knowledge -d {request} http://{ingest}/{_METHOD}",
+            "Send in an event, by grpcurl or by the buf that `make check` installs; a second time it is a DUPLICATE",
+            f"PAYLOAD=$(printf '%s' {shlex.quote(_SAMPLE)} | base64 | tr -d '\\n')",
+            f"grpcurl -plaintext -d {request} {ingest} {_METHOD}",
+            f"{buf} curl --protocol grpc --http2-prior-knowledge -d {request} http://{ingest}/{_METHOD}",
         ),
-        ("List events", "hookline list --company demo"),
-        ("Export them", "hookline export --company demo --format csv -o events.csv"),
+        (
+            "List events, and export them",
+            f"{hookline} list --company demo --export-address {export}",
+            f"{hookline} export --company demo --export-address {export} --format csv -o events.csv",
+        ),
     ]
     if psql:
-        steps.append(("Look into the database", f"{shlex.quote(str(psql))} {shlex.quote(database_url)}"))
-    return "\nThe suite is up. Ctrl-C stops it; its data stays.\n" + "".join(
-        f"\n{title}:\n  {command}\n" for title, command in steps
-    )
+        sections.append(("Look into the database", f"{shlex.quote(str(psql))} {shlex.quote(database_url)}"))
+    lines = ["", "The suite is up. Ctrl-C stops it; its data stays."]
+    for title, *commands in sections:
+        lines += ["", f"{title}:", *(f"  {command}" for command in commands)]
+    return "\n".join([*lines, ""])
+
+
+def _beside_python(program: str) -> str:
+    """A program of the virtual environment as it is called from the working directory, which its PATH may not name."""
+    path = Path(sys.executable).with_name(program)
+    if path.is_relative_to(Path.cwd()):
+        path = path.relative_to(Path.cwd())
+    return shlex.quote(str(path))

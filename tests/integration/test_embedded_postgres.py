@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import subprocess
 import sys
 import textwrap
 from collections.abc import AsyncIterator
@@ -85,10 +84,13 @@ async def test_replaces_the_server_of_a_killed_parent(data_dir: Path) -> None:
 
         asyncio.run(main())
     """)
-    with subprocess.Popen([sys.executable, "-c", script, str(data_dir)], stdout=subprocess.PIPE, text=True) as parent:
-        assert parent.stdout is not None
-        orphan = psutil.Process(int(await asyncio.to_thread(parent.stdout.readline)))
-        parent.kill()
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, str(data_dir), stdout=asyncio.subprocess.PIPE
+    )
+    assert parent.stdout is not None
+    orphan = psutil.Process(int(await parent.stdout.readline()))
+    parent.kill()
+    await parent.wait()
     assert orphan.is_running()
 
     postgres = EmbeddedPostgres(data_dir, SMALL)

@@ -1,0 +1,256 @@
+"""`python -m services run` as the operator knows it: a real process, its output, its exit status, what it leaves."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import asyncpg
+import psutil
+import pytest
+
+from services.suite.embedded_postgres import EmbeddedPostgres
+from services.suite.ports import free_address
+from tests.waiting import eventually
+
+STOP_SECONDS = 10
+
+
+class Operator:
+    """Someone who runs the suite on one folder, from another."""
+
+    def __init__(self, folder: Path) -> None:
+        self.data_dir = folder / "data"
+        self.cwd = folder
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("HOOKLINE_")} | {
+            "HOOKLINE_DATA_DIR": str(self.data_dir),
+            "HOOKLINE_INGEST_ADDRESS": free_address(),
+            "HOOKLINE_EXPORT_ADDRESS": free_address(),
+            "HOOKLINE_METRICS_ADDRESS": free_address(),
+        }
+        self.started: list[asyncio.subprocess.Process] = []
+        self.output = folder / "output"
+        """What the process started last says."""
+
+    async def start(self, *arguments: str, **environment: str) -> asyncio.subprocess.Process:
+        """Starts `python -m services` with its output going to a file of its own."""
+        self.output = self.cwd / f"output-{len(self.started)}"
+        with self.output.open("wb") as output:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "services",
+                *arguments,
+                cwd=self.cwd,
+                env=self.environment | environment,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        self.started.append(process)
+        return process
+
+    async def hears(self, words: str, after: int = 0) -> None:
+        """Waits until the process started last has said these words, `after` so many characters."""
+        await eventually(lambda: words in self.output.read_text()[after:], what=words)
+
+    async def up(self) -> psutil.Process:
+        """Starts the suite and returns its supervisor once everything is healthy."""
+        process = await self.start("run", "--embedded")
+
+        def is_up() -> bool:
+            assert process.returncode is None, self.output.read_text()
+            return "The suite is up" in self.output.read_text()
+
+        await eventually(is_up, what="the suite is up")
+        return psutil.Process(process.pid)
+
+    async def refused(self, *arguments: str, **environment: str) -> str:
+        """Runs a command that is to fail, and returns all that it says."""
+        process = await self.start(*arguments, **environment)
+        assert await asyncio.wait_for(process.wait(), 30) == 1
+        return self.output.read_text()
+
+    async def database(self) -> asyncpg.Connection:
+        return await asyncpg.connect(
+            f"postgresql://hookline@/hookline?host={(self.data_dir / 'postgres').resolve() / 'socket'}"
+        )
+
+
+@pytest.fixture
+async def operator(tmp_path: Path) -> AsyncIterator[Operator]:
+    operator = Operator(tmp_path)
+    yield operator
+    for process in operator.started:
+        if process.returncode is None:
+            # Its services follow by their lifeline, its PostgreSQL when the data is destroyed.
+            process.kill()
+            await process.wait()
+    if operator.data_dir.exists():
+        await EmbeddedPostgres(operator.data_dir).destroy()
+
+
+def running(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Those that still run. A zombie doesn't."""
+    alive = []
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                alive.append(process)
+    return alive
+
+
+def of_module(processes: Iterable[psutil.Process], module: str) -> psutil.Process:
+    [found] = [process for process in processes if module in process.cmdline()]
+    return found
+
+
+async def test_runs_until_told_to_stop_and_leaves_nothing_behind(operator: Operator) -> None:
+    supervisor = await operator.up()
+    said = operator.output.read_text()
+    for name in ("INGEST", "EXPORT"):
+        assert f"{name.lower()} is healthy at {operator.environment[f'HOOKLINE_{name}_ADDRESS']}\n" in said
+    children = supervisor.children(recursive=True)
+    of_module(children, "services.ingest")
+    of_module(children, "services.export")
+
+    supervisor.send_signal(signal.SIGTERM)
+    assert await asyncio.wait_for(operator.started[0].wait(), STOP_SECONDS) == 0
+    assert running(children) == []
+    assert "Traceback" not in operator.output.read_text()
+
+
+async def test_starts_again_what_dies(operator: Operator) -> None:
+    supervisor = await operator.up()
+    for module in ("services.ingest", "services.export"):
+        victim = of_module(supervisor.children(), module)
+        before = len(operator.output.read_text())
+        victim.kill()
+        await operator.hears(f"{module.removeprefix('services.')} is healthy", after=before)
+        assert of_module(supervisor.children(), module).pid != victim.pid
+
+    [postgres] = [child for child in supervisor.children() if child.name() == "postgres"]
+    before = len(operator.output.read_text())
+    postgres.kill()
+    await operator.hears("postgres is up", after=before)
+    connection = await operator.database()
+    assert await connection.fetchval("SELECT count(*) FROM hookline.schema_migrations") > 0
+    await connection.close()
+
+
+async def test_killed_its_services_go_too_and_the_next_run_has_the_data(operator: Operator) -> None:
+    supervisor = await operator.up()
+    connection = await operator.database()
+    await connection.execute("CREATE TABLE kept AS SELECT 1 AS number")
+    await connection.close()
+    services = [of_module(supervisor.children(), module) for module in ("services.ingest", "services.export")]
+
+    supervisor.kill()
+    await operator.started[0].wait()
+    await eventually(lambda: not running(services), timeout=STOP_SECONDS, what="the services are gone")
+
+    await operator.up()
+    connection = await operator.database()
+    assert await connection.fetchval("SELECT number FROM kept") == 1
+    await connection.close()
+
+
+async def test_a_second_signal_stops_at_once(operator: Operator) -> None:
+    supervisor = await operator.up()
+    children = supervisor.children(recursive=True)
+    # A service that does not react makes the first stop wait.
+    of_module(children, "services.ingest").suspend()
+    supervisor.send_signal(signal.SIGINT)
+    await operator.hears("stopping")
+    supervisor.send_signal(signal.SIGINT)
+    await asyncio.wait_for(operator.started[0].wait(), 3)
+    assert running(children) == []
+
+
+async def test_one_that_does_not_react_does_not_hold_up_the_stop(operator: Operator) -> None:
+    supervisor = await operator.up()
+    children = supervisor.children(recursive=True)
+    of_module(children, "services.ingest").suspend()
+    supervisor.send_signal(signal.SIGTERM)
+    assert await asyncio.wait_for(operator.started[0].wait(), STOP_SECONDS) == 0
+    assert running(children) == []
+
+
+async def test_refuses_a_second_one_on_the_same_data(operator: Operator) -> None:
+    supervisor = await operator.up()
+    said = await operator.refused("run", "--embedded", HOOKLINE_INGEST_ADDRESS=free_address())
+    assert said == (
+        f"{operator.data_dir} is in use by process {supervisor.pid}; "
+        "stop that one, or name another folder with HOOKLINE_DATA_DIR.\n"
+    )
+    assert supervisor.is_running()
+
+
+@pytest.mark.parametrize("setting", ["HOOKLINE_INGEST_ADDRESS", "HOOKLINE_EXPORT_ADDRESS", "HOOKLINE_METRICS_ADDRESS"])
+async def test_refuses_a_taken_port(operator: Operator, setting: str) -> None:
+    host, port = operator.environment[setting].split(":")
+    with socket.socket() as other:
+        # One that shares its port, as gRPC servers do by default.
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind((host, int(port)))
+        other.listen()
+        said = await operator.refused("run", "--embedded")
+    assert said == f"Port {port} on {host} is taken; {setting} names another.\n"
+    assert not (operator.data_dir / "postgres").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "sentence"),
+    [
+        (
+            ["run"],
+            {},
+            "HOOKLINE_DATABASE_URL is not set; it names the PostgreSQL to use, and `--embedded` brings one along.",
+        ),
+        (["migrate"], {}, "HOOKLINE_DATABASE_URL is not set; it names the PostgreSQL to migrate."),
+        (
+            ["run", "--embedded"],
+            {"HOOKLINE_DATABASE_URL": "postgresql://hookline@127.0.0.1/hookline"},
+            "HOOKLINE_DATABASE_URL is set and `--embedded` is given; drop one of them.",
+        ),
+        (
+            ["run"],
+            {"HOOKLINE_DATABASE_URL": "mysql://hookline@127.0.0.1/hookline"},
+            "HOOKLINE_DATABASE_URL is not a PostgreSQL URL; it looks like postgresql://user@host/name.",
+        ),
+        (
+            ["run", "--embedded"],
+            {"HOOKLINE_EXPORT_ADDRESS": "nowhere"},
+            "HOOKLINE_EXPORT_ADDRESS is wrong: 'nowhere' is not host:port.",
+        ),
+    ],
+)
+async def test_a_mistake_is_one_sentence(
+    operator: Operator, arguments: list[str], environment: Mapping[str, str], sentence: str
+) -> None:
+    assert await operator.refused(*arguments, **environment) == sentence + "\n"
+
+
+async def test_a_database_that_refuses_is_one_sentence(operator: Operator) -> None:
+    await operator.up()
+    folder = (operator.data_dir / "postgres").resolve() / "socket"
+    said = await operator.refused(
+        "run",
+        HOOKLINE_DATABASE_URL=f"postgresql://hookline@/missing?host={folder}",
+        HOOKLINE_INGEST_ADDRESS=free_address(),
+        HOOKLINE_EXPORT_ADDRESS=free_address(),
+        HOOKLINE_METRICS_ADDRESS=free_address(),
+    )
+    assert said == f"PostgreSQL at {folder}/missing has no such database.\n"
+
+
+async def test_without_a_command_it_explains_itself(operator: Operator) -> None:
+    process = await operator.start()
+    assert await asyncio.wait_for(process.wait(), 30) == 2
+    said = operator.output.read_text()
+    for command in ("run", "migrate", "demo"):
+        assert f"    {command} " in said
