@@ -57,6 +57,10 @@ lock: $(DEV_STAMP) ## Write the hash-locked requirements anew
 	  --extra services --extra embedded --extra editable pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade \
 	  --extra services --extra embedded --extra editable --extra dev --constraint requirements.lock pyproject.toml -o requirements-dev.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade \
+	  --extra services --constraint requirements.lock pyproject.toml -o requirements-image.lock
+	echo hatchling | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade \
+	  --constraint requirements.lock - -o deploy/requirements-build.lock
 
 wheel: $(DEV_STAMP) ## Build the wheel of the client, the CLI and the stubs in dist/
 	$(BIN)/python -m build --quiet --wheel --no-isolation

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 import click
+from cryptography.fernet import Fernet
 
 from services.suite import supervisor
 from shared.errors import OperatorError
@@ -25,6 +26,9 @@ def main(arguments: Sequence[str]) -> int:
                 return asyncio.run(supervisor.run(load_settings(), embedded=chosen.embedded))
             case "migrate":
                 return asyncio.run(_migrate(load_settings()))
+            case "secret-key":
+                click.echo(Fernet.generate_key().decode())
+                return 0
             case "demo":
                 # Imported here: no other command needs what the demo needs.
                 from services.suite.demo import run  # noqa: PLC0415
@@ -63,6 +67,12 @@ def _parser() -> argparse.ArgumentParser:
         description="Applies the migrations that HOOKLINE_DATABASE_URL's database lacks, and makes the partitions of "
         "the months ahead. Harmless when there is nothing to do, and while services run.",
         epilog=_SETTINGS,
+    )
+    commands.add_parser(
+        "secret-key",
+        help="print a new HOOKLINE_SECRET_KEY",
+        description="Prints a new key for HOOKLINE_SECRET_KEY, which encrypts the credentials of sources. Keep it: "
+        "without it they are lost.",
     )
     commands.add_parser(
         "demo",

@@ -96,7 +96,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 took = time.perf_counter() - started
                 seconds.observe(took)
                 CALLS.labels(method, code).inc()
-                log = _log.debug if code in ("OK", "CANCELLED") else _log.info
+                # UNIMPLEMENTED: tools that look for a newer reflection first.
+                log = _log.debug if code in ("OK", "CANCELLED", "UNIMPLEMENTED") else _log.info
                 log("call", method=method, code=code, seconds=round(took, 6))
             await _abort(context, failure, request_id)
             raise AssertionError("abort always raises")

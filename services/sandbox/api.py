@@ -1,6 +1,7 @@
 """`GET /webhook-events`: the history over HTTP as Grapfy answers it, with faults on demand."""
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
@@ -84,7 +85,7 @@ class HistoryApi:
         if request.query.get("webhookSettingId") != self._webhook_setting_id:
             return self._refused(404, "there is no such webhookSettingId")
         limit = request.query.get("limit", str(DEFAULT_LIMIT))
-        if not (limit.isascii() and limit.isdigit() and 1 <= int(limit) <= LARGEST_LIMIT):
+        if not (re.fullmatch(r"[0-9]{1,4}", limit) and 1 <= int(limit) <= LARGEST_LIMIT):
             return self._refused(400, f"limit is a number from 1 to {LARGEST_LIMIT}")
         try:
             since = msgspec.convert(request.query.get("since", "1970-01-01T00:00:00Z"), _Time)

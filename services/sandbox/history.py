@@ -9,12 +9,13 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 MOST_TIED = 4
-"""Generated events of one millisecond, at most: pages larger than this can step over any of them."""
+"""Generated events of one millisecond, at most (a duplicate may come on top): larger pages get past any of them."""
 
 _TIED = 0.1
 _UNDELIVERED = 0.1
 _LATEST_DUPLICATE = 600_000
 _MILLISECOND = timedelta(milliseconds=1)
+_DELIVERY = timedelta(seconds=2)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -87,7 +88,8 @@ class History:
     def publish(self) -> int:
         """Lists the late events, at the place of their time. Says how many: 0 the second time."""
         late, self._late = self._late, []
-        self._list(late)
+        if late:
+            self._list(late)
         return len(late)
 
     def add(self, count: int, created: datetime | None = None) -> Sequence[str]:
@@ -109,6 +111,7 @@ class History:
         if item.json is None:
             payload = self._payload(item.event)
             created = _EPOCH + item.created * _MILLISECOND
+            times = f'"createdAt":"{_rfc3339(created)}","updatedAt":"{_rfc3339(created + _DELIVERY)}"}}'
             # The payload is put in as it is, byte for byte.
             item.json = b'{"id":"%b","eventType":%b,"payload":%b,"status":"%b","httpCodeResponse":%d,%b' % (
                 item.id.encode(),
@@ -116,7 +119,7 @@ class History:
                 payload,
                 b"delivered" if item.delivered else b"failed",
                 200 if item.delivered else 503,
-                f'"createdAt":"{_rfc3339(created)}","updatedAt":"{_rfc3339(created + timedelta(seconds=2))}"}}'.encode(),
+                times.encode(),
             )
         return item.json
 

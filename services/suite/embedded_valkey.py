@@ -92,7 +92,7 @@ class EmbeddedValkey:
         return False
 
     def _end_orphan(self) -> None:
-        """Ends a server that a killed parent has left behind in this very folder: a pid alone may be anyone's by now."""
+        """Ends a server that a killed parent has left behind in this very folder; a pid alone may be anyone's."""
         for process in psutil.process_iter(["name", "cwd"]):
             if process.info["name"] == "valkey-server" and process.info["cwd"] == str(self._folder.resolve()):
                 with suppress(psutil.NoSuchProcess):

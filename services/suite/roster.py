@@ -23,4 +23,7 @@ def services(settings: Settings) -> Sequence[Service]:
     return (
         Service("ingest", "services.ingest", settings.ingest_address, health=True),
         Service("export", "services.export", settings.export_address, health=True),
+        Service("sync", "services.sync", settings.sync_address, health=True),
+        Service("sync-worker", "services.sync.worker", None, health=False),
+        Service("sync-scheduler", "services.sync.scheduler", None, health=False),
     )

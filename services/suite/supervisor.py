@@ -18,8 +18,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from services.suite import ports, roster
 from services.suite.embedded_postgres import SMALL_MACHINE, EmbeddedPostgres
+from services.suite.embedded_valkey import EmbeddedValkey
 from services.suite.lock import FileLock
 from services.suite.roster import Service
+from services.suite.secret_key import keep_secret_key
 from services.suite.welcome import welcome
 from shared.errors import OperatorError
 from shared.server import LIFELINE_FD
@@ -43,7 +45,8 @@ class Suite:
     """The running suite, as an asynchronous context manager: entered when every service is healthy, left when all of
     its processes are gone.
 
-    `embedded` brings PostgreSQL along, with its data in `settings.data_dir`; `postgres_settings` are its own.
+    `embedded` brings PostgreSQL and Valkey along, with their data in `settings.data_dir`; `postgres_settings` are
+    PostgreSQL's.
     `services` are those of the roster unless given. What happens is told to `say`, a line at a time.
 
     Entering raises OperatorError (ChildFailed when a child has already told why) and then leaves nothing running. Later
@@ -63,11 +66,13 @@ class Suite:
         self.settings = settings
         self.services = roster.services(settings) if services is None else services
         self.postgres: EmbeddedPostgres | None = None
+        self.valkey: EmbeddedValkey | None = None
         self.stopping = False
         self._embedded = embedded
         self._postgres_settings = postgres_settings
         self._say = say
         self._lock: FileLock | None = None
+        self._secret_key = settings.secret_key
         self._lifeline: tuple[int, int] | None = None
         self._processes: dict[str, asyncio.subprocess.Process] = {}
         self._keepers: list[asyncio.Task[NoReturn]] = []
@@ -80,6 +85,12 @@ class Suite:
         url = self.postgres.dsn if self.postgres else self.settings.database_url
         assert url is not None
         return url
+
+    @property
+    def _servers(self) -> Mapping[str, EmbeddedPostgres | EmbeddedValkey]:
+        """The servers brought along, in the order of starting."""
+        named = {"postgres": self.postgres, "valkey": self.valkey}
+        return {name: server for name, server in named.items() if server is not None}
 
     @property
     def addresses(self) -> Mapping[str, str]:
@@ -122,8 +133,8 @@ class Suite:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
         await asyncio.gather(*(_end(process, self.settings.drain_seconds + 3) for process in self._processes.values()))
-        if self.postgres:
-            await self.postgres.stop(grace=max(1.0, _STOP_SECONDS - (time.monotonic() - began)))
+        grace = max(1.0, _STOP_SECONDS - (time.monotonic() - began))
+        await asyncio.gather(*(server.stop(grace) for server in self._servers.values()))
         if self._lifeline:
             for descriptor in self._lifeline:
                 os.close(descriptor)
@@ -137,12 +148,13 @@ class Suite:
         for process in self._processes.values():
             with suppress(ProcessLookupError):
                 process.kill()
-        if self.postgres:
-            self.postgres.kill()
+        for server in self._servers.values():
+            server.kill()
 
     async def _start(self) -> None:
-        if self._embedded and self.settings.database_url:
-            raise OperatorError("HOOKLINE_DATABASE_URL is set and `--embedded` is given; drop one of them.")
+        for name, url in (("DATABASE", self.settings.database_url), ("REDIS", self.settings.redis_url)):
+            if self._embedded and url:
+                raise OperatorError(f"HOOKLINE_{name}_URL is set and `--embedded` is given; drop one of them.")
         if not self._embedded and not self.settings.database_url:
             raise OperatorError(
                 "HOOKLINE_DATABASE_URL is not set; it names the PostgreSQL to use, and `--embedded` brings one along."
@@ -153,12 +165,14 @@ class Suite:
         self._lifeline = os.pipe()
         if self._embedded:
             self.postgres = EmbeddedPostgres(self.settings.data_dir, self._postgres_settings)
-            await self.postgres.start()
-            self._say("postgres is up")
+            self.valkey = EmbeddedValkey(self.settings.data_dir)
+            self._secret_key = keep_secret_key(self.settings)
+            for name, server in self._servers.items():
+                await server.start()
+                self._say(f"{name} is up")
         await self._migrate()
         self._keepers = [asyncio.create_task(self._keep(service)) for service in self.services]
-        if self.postgres:
-            self._keepers.append(asyncio.create_task(self._keep_postgres(self.postgres)))
+        self._keepers += [asyncio.create_task(self._keep_server(*named)) for named in self._servers.items()]
         await self._until_all_healthy()
 
     def _listened_on(self) -> Iterator[tuple[str, str]]:
@@ -173,6 +187,8 @@ class Suite:
         """What a child is told: this suite's settings, whatever the environment says, and its own metrics address."""
         told = self.settings.model_dump(mode="json")
         told |= {"database_url": self.database_url, "data_dir": str(self.settings.data_dir.absolute())}
+        if self.valkey:
+            told |= {"redis_url": self.valkey.url, "secret_key": self._secret_key}
         if service and self.settings.metrics_address:
             told["metrics_address"] = ports.counted_up(self.settings.metrics_address, self.services.index(service))
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("HOOKLINE_")}
@@ -216,18 +232,18 @@ class Suite:
 
         await self._again_and_again(service.name, run_once)
 
-    async def _keep_postgres(self, postgres: EmbeddedPostgres) -> NoReturn:
+    async def _keep_server(self, name: str, server: EmbeddedPostgres | EmbeddedValkey) -> NoReturn:
         async def run_once() -> int | str:
-            assert postgres.process is not None
-            if postgres.process.returncode is not None:
+            assert server.process is not None
+            if server.process.returncode is not None:
                 try:
-                    await postgres.start()
+                    await server.start()
                 except OperatorError as error:
                     return str(error)
-                self._say("postgres is up")
-            return await postgres.wait()
+                self._say(f"{name} is up")
+            return await server.wait()
 
-        await self._again_and_again("postgres", run_once)
+        await self._again_and_again(name, run_once)
 
     async def _again_and_again(self, name: str, run_once: Callable[[], Awaitable[int | str]]) -> NoReturn:
         delay = _FIRST_DELAY
