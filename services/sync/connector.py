@@ -105,7 +105,7 @@ class Connector:
 
 
 def wait_as_told(first: float) -> Callable[[tenacity.RetryCallState], float]:
-    """Exponential: 1, 2, 4 … times the first, up to 60, each between half of it and all; longer if the platform says."""
+    """Exponential: 1, 2, 4 … times the first, up to 60; each between half of it and all. Longer if so told."""
 
     def wait(state: tenacity.RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
