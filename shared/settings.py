@@ -52,6 +52,9 @@ class Settings(BaseSettings):
     metrics_address: Address | None = None
     """Where a service serves Prometheus metrics, `GET /metrics`. None: nowhere. `run` counts the port up from here,
     one for each service; its default is 127.0.0.1:9464."""
+    sandbox_address: Address | None = None
+    """Where the sandbox shop serves its made-up history, for development. None: there is none. `run --embedded` starts
+    one at 127.0.0.1:8090."""
     allow_insecure: bool = False
     """Allows listening beyond this machine. There is no TLS and no token yet: only behind something that has both."""
     reflection: bool = True

@@ -19,11 +19,13 @@ class Service:
 
 
 def services(settings: Settings) -> Sequence[Service]:
-    """The suite's services, in the order of starting."""
+    """The suite's services, in the order of starting. The sandbox shop only where the settings give it an address."""
+    sandbox = settings.sandbox_address
     return (
         Service("ingest", "services.ingest", settings.ingest_address, health=True),
         Service("export", "services.export", settings.export_address, health=True),
         Service("sync", "services.sync", settings.sync_address, health=True),
         Service("sync-worker", "services.sync.worker", None, health=False),
         Service("sync-scheduler", "services.sync.scheduler", None, health=False),
+        *([Service("sandbox", "services.sandbox", sandbox, health=False)] if sandbox else []),
     )

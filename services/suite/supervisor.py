@@ -29,6 +29,8 @@ from shared.settings import Settings
 
 METRICS_ADDRESS = "127.0.0.1:9464"
 """Where `run` serves the first service's metrics unless told otherwise."""
+SANDBOX_ADDRESS = "127.0.0.1:8090"
+"""Where `run --embedded` has the sandbox shop unless told otherwise."""
 
 _FIRST_DELAY, _LONGEST_DELAY = 0.2, 10.0
 _STEADY_SECONDS = 30
@@ -191,7 +193,12 @@ class Suite:
             told |= {"redis_url": self.valkey.url, "secret_key": self._secret_key}
         if service and self.settings.metrics_address:
             told["metrics_address"] = ports.counted_up(self.settings.metrics_address, self.services.index(service))
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("HOOKLINE_")}
+        # The sandbox shop has settings of its own.
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("HOOKLINE_") or name.startswith("HOOKLINE_SANDBOX_")
+        }
         return inherited | {f"HOOKLINE_{name.upper()}": str(value) for name, value in told.items() if value is not None}
 
     async def _migrate(self) -> None:
@@ -287,6 +294,10 @@ async def run(settings: Settings, *, embedded: bool) -> int:
     """
     if settings.metrics_address is None:
         settings = settings.model_copy(update={"metrics_address": METRICS_ADDRESS})
+    if embedded:
+        # For trying things out: a shop to pull from, and the leave to pull from this machine.
+        sandbox = settings.sandbox_address or SANDBOX_ADDRESS
+        settings = settings.model_copy(update={"sandbox_address": sandbox, "allow_loopback_sources": True})
     suite = Suite(settings, embedded=embedded, say=_tell)
     killed = False
 

@@ -168,9 +168,9 @@ async def test_late_events_appear_after_a_number_of_requests() -> None:
 async def test_what_is_wrong_is_refused_with_an_error() -> None:
     async with visited(made_up()) as (shop, client):
         for query in (
-            {"limit": 0}, {"limit": 1001}, {"limit": "ten"}, {"limit": ""}, {"limit": "-1"}, {"limit": "²"}, {"limit": "1" * 5000},
+            {"limit": 0}, {"limit": 1001}, {"limit": "ten"}, {"limit": ""}, {"limit": "-1"}, {"limit": "²"},
             {"since": "yesterday"}, {"since": ""}, {"since": "2026-11-01"}, {"since": "2026-11-01T00:00:00"},
-            {"since": "1750000000"},
+            {"since": "1750000000"}, {"limit": "1" * 5000},
         ):  # fmt: skip
             async with client.get(**query) as response:
                 assert (response.status, list(await response.json())) == (400, ["error"]), query
@@ -202,18 +202,13 @@ async def test_a_page_fails_as_often_as_asked_and_then_works(fault: Fault, statu
 async def test_asked_again_before_retry_after_it_refuses_again() -> None:
     faults = Faults(fraction=1, kinds=(Fault.TOO_MANY_REQUESTS,), retry_after=1)
     async with visited(made_up(faults=faults)) as (shop, client):
-        began = time.monotonic()
         for _ in range(2):
             async with client.get() as response:
                 assert (response.status, response.headers["Retry-After"]) == (429, "1")
+        await asyncio.sleep(1)
+        assert len(await client.page()) == 100
         assert shop.served.too_early == 1
-
-        async def answered() -> bool:
-            async with client.get() as response:
-                return bool(response.status == 200)
-
-        await eventually(lambda: answered())
-        assert time.monotonic() - began >= 1
+        assert shop.served.outcomes == {"429": 2, "page": 1}
 
 
 async def test_a_truncated_page_is_whole_to_http_but_not_to_json() -> None:

@@ -172,7 +172,7 @@ RETURNING r.run_id;
 
 -- name: leave_run(company_id, run_id, attempt, state, error, retry_in, retries)
 -- Ends a worker's attempt: succeeded, failed, cancelled, waiting (to be tried again), or queued (handed back by a worker
--- that stops; told to another at once). No row: the run is no longer this worker's, and nothing is written.
+-- that stops; told to another at once). Nobody has been told of the next attempt yet. No row: the run is no longer this worker's, and nothing is written.
 UPDATE hookline.sync_runs r
 SET state = :state::hookline.sync_run_state, error = :error::text, lease_until = NULL,
     retries = r.retries + :retries::bigint,
@@ -180,7 +180,7 @@ SET state = :state::hookline.sync_run_state, error = :error::text, lease_until =
                       THEN clock_timestamp() END,
     next_attempt_time = CASE WHEN :state::hookline.sync_run_state = 'waiting'
                              THEN clock_timestamp() + :retry_in::interval END,
-    kicked_time = CASE WHEN :state::hookline.sync_run_state = 'queued' THEN NULL ELSE r.kicked_time END
+    kicked_time = CASE WHEN :state::hookline.sync_run_state IN ('queued', 'waiting') THEN NULL ELSE r.kicked_time END
 WHERE r.company_id = :company_id::text AND r.run_id = :run_id::uuid AND r.attempt = :attempt::int
   AND r.state = 'running'
 RETURNING r.run_id;
