@@ -11,6 +11,7 @@ What fails raises a HooklineError. Events and results are the messages of the co
 """
 
 from hookline.client.aio import AsyncClient
+from hookline.client.blocking import Client
 from hookline.client.errors import (
     HooklineError,
     IncompleteExport,
@@ -25,7 +26,6 @@ from hookline.client.errors import (
 from hookline.client.export import ExportProgress, ExportSummary
 from hookline.client.ingest import IngestSummary, Problem
 from hookline.client.requests import Filter, Format, Order, Status
-from hookline.client.sync import Client
 from hookline.events.v1.events_pb2 import Event, Money, ProcessingStatus
 from hookline.export.v1.event_query_service_pb2 import ListEventsResponse
 from hookline.ingest.v1.ingest_service_pb2 import (
@@ -36,12 +36,23 @@ from hookline.ingest.v1.ingest_service_pb2 import (
     OutcomeReason,
     QuarantinedEvent,
 )
+from hookline.sync.v1.sync_service_pb2 import (
+    CheckSourceResponse,
+    Source,
+    SourceStatus,
+    SyncCounts,
+    SyncRun,
+    SyncRunState,
+    SyncTrigger,
+    TriggerSyncResponse,
+)
 
 Mark = MarkEventsRequest.Mark
 MarkOutcome = MarkEventsResponse.MarkOutcome
 
 __all__ = [
     "AsyncClient",
+    "CheckSourceResponse",
     "Client",
     "Event",
     "ExportProgress",
@@ -66,7 +77,14 @@ __all__ = [
     "ProcessingStatus",
     "QuarantinedEvent",
     "ServerDefect",
+    "Source",
+    "SourceStatus",
     "Status",
+    "SyncCounts",
+    "SyncRun",
+    "SyncRunState",
+    "SyncTrigger",
+    "TriggerSyncResponse",
     "Unavailable",
     "Unreachable",
     "Violation",

@@ -1,5 +1,5 @@
-"""The client for asyncio. Only waiting, sending and receiving: everything else is shared with `sync`, where each
-method is documented."""
+"""The client for asyncio. Only waiting, sending and receiving: everything else is shared with `blocking`, where
+each method is documented."""
 
 import asyncio
 import os
@@ -10,6 +10,7 @@ from typing import Self, TypeVar
 import grpc
 
 from hookline.client import requests
+from hookline.client.aio_sync import SyncCalls
 from hookline.client.errors import Unavailable
 from hookline.client.export import ExportCheck, ExportProgress, ExportSummary, WholeFile
 from hookline.client.ingest import Batch, Batcher, IngestJob, IngestSummary
@@ -30,6 +31,7 @@ from hookline.ingest.v1.ingest_service_pb2 import (
     QuarantinedEvent,
 )
 from hookline.ingest.v1.ingest_service_pb2_grpc import IngestServiceStub
+from hookline.sync.v1.sync_service_pb2_grpc import SyncServiceStub
 
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
@@ -38,7 +40,7 @@ _Response = TypeVar("_Response")
 _Outbox = asyncio.Queue[IngestEventStreamRequest | None]
 
 
-class AsyncClient:
+class AsyncClient(SyncCalls):
     """Talks to Hookline; arguments, errors and all else are those of `Client`. An async context manager.
 
     To be made inside the event loop that uses it. An iterator that is not read to its end should be closed
@@ -49,20 +51,23 @@ class AsyncClient:
         self,
         ingest: str | None = None,
         export: str | None = None,
+        sync: str | None = None,
         *,
         timeout: float = 60,
         patience: float = 60,
         connect_patience: float | None = None,
     ) -> None:
         self._timeout = timeout
-        self._ingest_endpoint, self._export_endpoint = requests.endpoints(ingest, export, patience, connect_patience)
+        endpoints = requests.endpoints(ingest, export, sync, patience, connect_patience)
+        self._ingest_endpoint, self._export_endpoint, self._sync_endpoint = endpoints
         self._channels = [
             grpc.aio.insecure_channel(endpoint.address, requests.channel_options(endpoint.address))
-            for endpoint in (self._ingest_endpoint, self._export_endpoint)
+            for endpoint in endpoints
         ]
         self._ingest_stub = IngestServiceStub(self._channels[0])
         self._query_stub = EventQueryServiceStub(self._channels[1])
         self._export_stub = ExportServiceStub(self._channels[1])
+        self._sync_stub = SyncServiceStub(self._channels[2])
 
     async def close(self) -> None:
         """Closes the connections; calls under way end with an error."""

