@@ -1,0 +1,70 @@
+"""The README's examples do what it says, run as they stand there."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from services.suite.embedded_postgres import EmbeddedPostgres
+from services.suite.ports import free_address
+from services.suite.supervisor import Suite
+from shared.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def example(language: str, after: str) -> str:
+    """The first example in a language after a piece of the README's text."""
+    match = re.search(rf"```{language}\n(.*?)```", README[README.index(after) :], re.DOTALL)
+    assert match
+    return match[1]
+
+
+@pytest.fixture
+async def suite(tmp_path: Path) -> AsyncIterator[Suite]:
+    data_dir = tmp_path / "data"
+    settings = Settings(data_dir=data_dir, ingest_address=free_address(), export_address=free_address())
+    try:
+        async with Suite(settings, embedded=True) as running:
+            yield running
+    finally:
+        await EmbeddedPostgres(data_dir).destroy()
+
+
+def run(command: list[str], suite: Suite, folder: Path) -> str:
+    """Runs a command in a folder of its own, where `.venv` is the one that runs this test."""
+    if not (folder / ".venv").exists():
+        (folder / ".venv").symlink_to(sys.prefix)
+    environment = os.environ | {
+        "HOOKLINE_INGEST_ADDRESS": suite.addresses["ingest"],
+        "HOOKLINE_EXPORT_ADDRESS": suite.addresses["export"],
+    }
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+async def test_the_examples_of_the_command_line_and_of_python(suite: Suite, tmp_path: Path) -> None:
+    folder = tmp_path / "reader"
+    folder.mkdir()
+    out = run(["bash", "-euo", "pipefail", "-c", example("sh", "A test runs these")], suite, folder)
+    assert "0 accepted, 2 duplicate" in out
+    exported = (folder / "events.csv").read_text(encoding="utf-8").splitlines()
+    assert exported[0].startswith("event_id,type,customer_name,product_name,total,currency,source,status,occurred_time")
+    assert len(exported) == 3
+    assert "pix_created,Ana Souza,Curso de Violão,197.90,BRL,grapfy,pending" in exported[1]
+
+    run([sys.executable, "-c", example("python", "In Python")], suite, folder)
+    assert len((folder / "events.csv").read_text(encoding="utf-8").splitlines()) == 4
+
+
+@pytest.mark.skipif(shutil.which("grpcurl") is None, reason="grpcurl is not installed")
+async def test_the_example_of_grpcurl(suite: Suite, tmp_path: Path) -> None:
+    script = example("sh", "Any gRPC client works").replace("127.0.0.1:50051", suite.addresses["ingest"])
+    assert "OUTCOME_ACCEPTED" in run(["bash", "-euo", "pipefail", "-c", script], suite, tmp_path)
