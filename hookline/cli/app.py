@@ -13,6 +13,7 @@ from hookline.cli.events import get, list_events, mark, quarantine
 from hookline.cli.export import export
 from hookline.cli.ingest import ingest
 from hookline.cli.output import fail
+from hookline.cli.sync import sync
 
 
 class _Suite(click.Group):
@@ -53,10 +54,11 @@ def cli() -> None:
       hookline ingest events.ndjson --company acme
       hookline list --company acme
       hookline export --company acme -o events.csv
+      hookline sync status --company acme
     """
 
 
-for _command in (ingest, export, list_events, get, mark, quarantine):
+for _command in (ingest, export, list_events, get, mark, quarantine, sync):
     cli.add_command(_command)
 
 

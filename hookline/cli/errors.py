@@ -18,6 +18,7 @@ from hookline.client import (
 )
 
 LOCAL, USAGE, NOT_FOUND, SET_ASIDE, INTERRUPTED, PIPE_CLOSED = 1, 2, 4, 6, 130, 141
+RUN_FAILED, RUN_CANCELLED, SOURCE_FAULTY = 10, 11, 12
 
 EXIT_STATUSES = """\b
 Exit status:
@@ -25,12 +26,15 @@ Exit status:
   1    something here failed, such as a file
   2    the command was not used as it should be
   3    the request was refused as invalid
-  4    no such event
+  4    no such event, source or run
   5    not permitted
   6    ingest: some events were quarantined or rejected
   7    Hookline does not answer, or can't just now
   8    a defect of the server
   9    the export is incomplete
+  10   sync: the run has failed
+  11   sync: the run was cancelled
+  12   sync: the source does not work
   130  interrupted by Ctrl-C
   141  the reader of our output went away"""
 

@@ -1,9 +1,10 @@
 """The options that commands share, and what they come to."""
 
 import functools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, TypeVar, get_args
 
 import click
@@ -13,6 +14,8 @@ from hookline.client import Client, Filter, Status
 
 CONNECT_PATIENCE = 2.0
 """Seconds after which an address where nothing has ever answered is taken to be wrong."""
+
+_DURATION = re.compile(r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?", re.ASCII)
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -25,6 +28,7 @@ class Session:
     output: Output
     ingest_address: str | None
     export_address: str | None
+    sync_address: str | None
     patience: float
 
     def client(self) -> Client:
@@ -32,6 +36,7 @@ class Session:
         return Client(
             self.ingest_address,
             self.export_address,
+            self.sync_address,
             patience=self.patience,
             connect_patience=min(self.patience, CONNECT_PATIENCE),
         )
@@ -56,6 +61,13 @@ def session_options(command: Callable[..., Any]) -> Callable[..., Any]:
         help="Where the export service is. Default: 127.0.0.1:50053.",
     )
     @click.option(
+        "--sync-address",
+        metavar="HOST:PORT",
+        envvar="HOOKLINE_SYNC_ADDRESS",
+        show_envvar=True,
+        help="Where the sync service is. Default: 127.0.0.1:50052.",
+    )
+    @click.option(
         "--patience",
         type=click.FloatRange(min=0),
         default=10,
@@ -70,13 +82,15 @@ def session_options(command: Callable[..., Any]) -> Callable[..., Any]:
         company: str,
         ingest_address: str | None,
         export_address: str | None,
+        sync_address: str | None,
         patience: float,
         as_json: bool,
         quiet: bool,
         **others: Any,
     ) -> Any:
         output = Output(as_json=as_json, quiet=quiet)
-        return command(Session(company, output, ingest_address, export_address, patience), **others)
+        session = Session(company, output, ingest_address, export_address, sync_address, patience)
+        return command(session, **others)
 
     return with_session
 
@@ -90,6 +104,15 @@ def moment(value: str) -> datetime:
         raise click.BadParameter(
             f"{value!r} is neither a date like 2026-01-31 nor a time like 2026-01-31T12:00:00Z."
         ) from None
+
+
+def duration(value: str) -> timedelta:
+    """Reads a duration: numbers of days, hours, minutes and seconds, the largest first."""
+    read = _DURATION.fullmatch(value)
+    if not value or not read:
+        raise click.BadParameter(f"{value!r} is no duration like 90m, 6h, 1d or 1h30m.")
+    days, hours, minutes, seconds = (int(part or 0) for part in read.groups())
+    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
 
 
 def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -62,6 +62,16 @@ class Output:
         with _terminal().progress(label) as advance:
             yield advance
 
+    @contextmanager
+    def live(self, line: Callable[[], str]) -> Iterator[bool]:
+        """Shows a line on stderr while the block runs, asking for it several times a second, if that is a terminal.
+        Gives whether it does; nothing else may be said meanwhile when it does."""
+        if self.as_json or self._quiet or not sys.stderr.isatty():
+            yield False
+            return
+        with _terminal().live(lambda: printable(line())):
+            yield True
+
 
 def fail(failure: Failure, *, as_json: bool) -> None:
     """Tells an error, on stderr."""
@@ -76,7 +86,12 @@ def fail(failure: Failure, *, as_json: bool) -> None:
 
 def events(count: int) -> str:
     """The number of events in words."""
-    return f"{count:,} event" if count == 1 else f"{count:,} events"
+    return counted(count, "event", "events")
+
+
+def counted(count: int, one: str, many: str) -> str:
+    """A number with its noun."""
+    return f"{count:,} {one if count == 1 else many}"
 
 
 def printable(text: str) -> str:

@@ -1,11 +1,13 @@
 """What only a terminal can show. The one module that imports rich; itself imported only when needed."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
+from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
@@ -43,3 +45,16 @@ def progress(label: str) -> Iterator[Advance]:
                 bar.update(task, total=1, completed=part, events=events, rate=rate)
 
         yield advance
+
+
+@contextmanager
+def live(line: Callable[[], str]) -> Iterator[None]:
+    """Shows a line on stderr that changes by itself, and takes it away at the end."""
+    spinner = Spinner("dots")
+
+    def renew() -> Spinner:
+        spinner.update(text=Text(line(), no_wrap=True, overflow="ellipsis"))
+        return spinner
+
+    with Live(get_renderable=renew, console=Console(stderr=True), refresh_per_second=8, transient=True):
+        yield

@@ -29,7 +29,8 @@ class Fault(StrEnum):
     """No answer, until the client gives up or the shop closes."""
 
 
-QUICK = tuple(fault for fault in Fault if fault not in (Fault.SLOW, Fault.HUNG))
+# Those that pass when the page is asked for again, and at once. An error in place of the events is for a person.
+QUICK = tuple(fault for fault in Fault if fault not in (Fault.ERROR_BODY, Fault.SLOW, Fault.HUNG))
 
 
 class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

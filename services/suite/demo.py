@@ -1,4 +1,5 @@
-"""What Hookline does, in a minute: sample events in, the same again, and out as files, on a suite of its own."""
+"""What Hookline does, in a minute: sample events in, the same again, out as files, and a shop's history pulled; on a
+suite of its own."""
 
 import asyncio
 import csv
@@ -15,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hookline.client import AsyncClient, Format, IngestSummary
+from services.sandbox.shop import TOKEN, WEBHOOK_SETTING_ID
 from services.suite.embedded_postgres import EmbeddedPostgres
 from services.suite.ports import free_address
 from services.suite.samples import grapfy_payloads
@@ -24,6 +26,8 @@ from shared.settings import Settings
 
 EVENTS = 10_000
 COMPANY = "demo"
+SHOP = "demo-shop"
+KNOWN = 1_000
 
 
 class _Report:
@@ -63,15 +67,22 @@ async def _demo() -> int:
     with tempfile.TemporaryDirectory(prefix="hookline-demo-") as folder:
         data_dir = Path(folder) / "data"
         settings = Settings(
-            database_url=None, data_dir=data_dir, ingest_address=free_address(), export_address=free_address()
+            data_dir=data_dir,
+            ingest_address=free_address(),
+            sync_address=free_address(),
+            export_address=free_address(),
+            sandbox_address=free_address(),
+            allow_loopback_sources=True,
         )
         try:
             started = time.perf_counter()
             async with Suite(settings, embedded=True) as suite:
                 report.add("services healthy", len(suite.services), len(suite.services), time.perf_counter() - started)
-                async with AsyncClient(suite.addresses["ingest"], suite.addresses["export"]) as client:
+                addresses = suite.addresses
+                async with AsyncClient(addresses["ingest"], addresses["export"], addresses["sync"]) as client:
                     await _ingest(client, report)
                     await _export(client, Path(folder), report)
+                    await _sync(client, f"http://{addresses['sandbox']}", report)
                 await _check_database(suite.database_url, report)
         finally:
             await EmbeddedPostgres(data_dir).destroy()
@@ -110,6 +121,26 @@ def _csv_rows(file: Path) -> int:
 
 def _json_rows(file: Path) -> int:
     return len(json.loads(file.read_bytes()))
+
+
+async def _sync(client: AsyncClient, shop: str, report: _Report) -> None:
+    """Pulls the sandbox shop's history, of which the company knows the first events already."""
+    await client.ingest_many(SHOP, list(grapfy_payloads(KNOWN)), platform="grapfy", source="shop")
+    await client.create_source(
+        SHOP,
+        "shop",
+        platform="grapfy",
+        base_url=shop,
+        credential=TOKEN,
+        parameters={"webhookSettingId": WEBHOOK_SETTING_ID},
+    )
+    started = time.perf_counter()
+    run = (await client.trigger_sync(SHOP, "shop", days_back=30)).run
+    async for state in client.watch_run(SHOP, run.run_id):
+        run = state
+    report.add("pulled from the sandbox shop", run.counts.fetched, EVENTS, time.perf_counter() - started)
+    report.add("of them new", run.counts.accepted, EVENTS - KNOWN)
+    report.add("of them known", run.counts.duplicates, KNOWN)
 
 
 async def _check_database(database_url: str, report: _Report) -> None:

@@ -5,6 +5,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from services.sandbox.shop import TOKEN, WEBHOOK_SETTING_ID
+
 _SAMPLE = (
     '{"eventType":"pix_created","eventId":"evt_1001","orderId":"ord_501","total":197.90,'
     '"customer":{"name":"Ana Souza"},"product":{"name":"Curso de Violão"}}'
@@ -15,7 +17,7 @@ _METHOD = "hookline.ingest.v1.IngestService/IngestEvent"
 def welcome(addresses: Mapping[str, str], database_url: str, psql: Path | None) -> str:
     """The commands, for Linux and macOS. `psql` is that of an embedded PostgreSQL: another one's URL may hold a
     password, and is not printed."""
-    ingest, export = addresses["ingest"], addresses["export"]
+    ingest, sync, export = addresses["ingest"], addresses["sync"], addresses["export"]
     hookline, buf = _beside_python("hookline"), _beside_python("buf")
     # JSON carries a `bytes` field as base64; macOS has no `base64 -w0`. Hence the payload in a shell variable.
     request = """'{"company_id":"demo","event":{"platform":"grapfy","payload":"'"$PAYLOAD"'"}}'"""
@@ -23,6 +25,7 @@ def welcome(addresses: Mapping[str, str], database_url: str, psql: Path | None) 
         (
             "What there is to call",
             f"grpcurl -plaintext {ingest} list",
+            f"grpcurl -plaintext {sync} list",
             f"grpcurl -plaintext {export} list",
         ),
         (
@@ -37,6 +40,16 @@ def welcome(addresses: Mapping[str, str], database_url: str, psql: Path | None) 
             f"{hookline} export --company demo --export-address {export} --format csv -o events.csv",
         ),
     ]
+    if shop := addresses.get("sandbox"):
+        add = f"source add shop --platform grapfy --base-url http://{shop} --parameter webhookSettingId={WEBHOOK_SETTING_ID}"
+        sections.append(
+            (
+                "Pull the history of the sandbox shop, a made-up one on this machine, and then every 6 hours",
+                f"HOOKLINE_CREDENTIAL={TOKEN} {hookline} sync {add} --company demo --sync-address {sync}",
+                f"{hookline} sync trigger shop --days-back 30 --company demo --sync-address {sync}",
+                f"{hookline} sync start shop --company demo --sync-address {sync}",
+            )
+        )
     if psql:
         sections.append(("Look into the database", f"{shlex.quote(str(psql))} {shlex.quote(database_url)}"))
     lines = ["", "The suite is up. Ctrl-C stops it; its data stays."]

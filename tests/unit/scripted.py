@@ -40,6 +40,7 @@ from hookline.ingest.v1.ingest_service_pb2 import (
     Outcome,
     OutcomeReason,
 )
+from hookline.sync.v1 import sync_service_pb2, sync_service_pb2_grpc
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,9 @@ class Script(
     ingest_service_pb2_grpc.IngestServiceServicer,
     event_query_service_pb2_grpc.EventQueryServiceServicer,
     export_service_pb2_grpc.ExportServiceServicer,
+    sync_service_pb2_grpc.SyncServiceServicer,
 ):
-    """All three services. Unary calls and exports take their answers from `answers`, in order; ingest streams take
+    """All services. Unary calls, exports and watches take their answers from `answers`, in order; ingest streams take
     their ends from `cuts`, and go well after those. `stored` are the payloads of the streams, in order of storing."""
 
     def __init__(self) -> None:
@@ -109,6 +111,12 @@ class Script(
         if isinstance(answer, Refusal):
             answer.raise_in(context)
         return answer
+
+    def _stream(self, request: Message, context: grpc.ServicerContext) -> Iterator[Any]:
+        for message in self._answer(request, context):
+            if isinstance(message, Refusal):
+                message.raise_in(context)
+            yield message
 
     def IngestEvent(self, request: IngestEventRequest, context: grpc.ServicerContext) -> Any:
         return self._answer(request, context)
@@ -129,10 +137,45 @@ class Script(
         return self._answer(request, context)
 
     def ExportEvents(self, request: ExportEventsRequest, context: grpc.ServicerContext) -> Iterator[Any]:
-        for message in self._answer(request, context):
-            if isinstance(message, Refusal):
-                message.raise_in(context)
-            yield message
+        return self._stream(request, context)
+
+    def CreateSource(self, request: sync_service_pb2.CreateSourceRequest, context: grpc.ServicerContext) -> Any:
+        return self._answer(request, context)
+
+    def ListSources(self, request: sync_service_pb2.ListSourcesRequest, context: grpc.ServicerContext) -> Any:
+        return self._answer(request, context)
+
+    def DeleteSource(self, request: sync_service_pb2.DeleteSourceRequest, context: grpc.ServicerContext) -> Any:
+        return self._answer(request, context)
+
+    def CheckSource(self, request: sync_service_pb2.CheckSourceRequest, context: grpc.ServicerContext) -> Any:
+        return self._answer(request, context)
+
+    def StartSchedule(self, request: sync_service_pb2.StartScheduleRequest, context: grpc.ServicerContext) -> Any:
+        return self._answer(request, context)
+
+    def StopSchedule(self, request: sync_service_pb2.StopScheduleRequest, context: grpc.ServicerContext) -> Any:
+        return self._answer(request, context)
+
+    def TriggerSync(self, request: sync_service_pb2.TriggerSyncRequest, context: grpc.ServicerContext) -> Any:
+        return self._answer(request, context)
+
+    def GetSyncStatus(self, request: sync_service_pb2.GetSyncStatusRequest, context: grpc.ServicerContext) -> Any:
+        return self._answer(request, context)
+
+    def GetSyncRun(self, request: sync_service_pb2.GetSyncRunRequest, context: grpc.ServicerContext) -> Any:
+        return self._answer(request, context)
+
+    def ListSyncRuns(self, request: sync_service_pb2.ListSyncRunsRequest, context: grpc.ServicerContext) -> Any:
+        return self._answer(request, context)
+
+    def CancelSyncRun(self, request: sync_service_pb2.CancelSyncRunRequest, context: grpc.ServicerContext) -> Any:
+        return self._answer(request, context)
+
+    def WatchSyncRun(
+        self, request: sync_service_pb2.WatchSyncRunRequest, context: grpc.ServicerContext
+    ) -> Iterator[Any]:
+        return self._stream(request, context)
 
     def IngestEventStream(
         self, request_iterator: Iterator[IngestEventStreamRequest], context: grpc.ServicerContext
@@ -173,6 +216,7 @@ class Server:
         ingest_service_pb2_grpc.add_IngestServiceServicer_to_server(script, self._server)
         event_query_service_pb2_grpc.add_EventQueryServiceServicer_to_server(script, self._server)
         export_service_pb2_grpc.add_ExportServiceServicer_to_server(script, self._server)
+        sync_service_pb2_grpc.add_SyncServiceServicer_to_server(script, self._server)
         self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
         self.address = f"127.0.0.1:{self.port}"
         self._server.start()
@@ -228,7 +272,7 @@ class Caller:
 
     def __init__(self, *, is_async: bool, address: str, **options: Any) -> None:
         self._is_async = is_async
-        self._options = {"ingest": address, "export": address} | options
+        self._options = {"ingest": address, "export": address, "sync": address} | options
 
     def __call__(self, method: str, *arguments: Any, received: list[Any] | None = None, **options: Any) -> Any:
         received = [] if received is None else received
@@ -261,14 +305,16 @@ class Shell:
 
     script: Script
     server: Server
+    environment: dict[str, str] = field(default_factory=dict)
 
     def __call__(self, *arguments: str, stdin: bytes | None = None) -> Result:
         environment = {
             "HOOKLINE_COMPANY": "acme",
             "HOOKLINE_INGEST_ADDRESS": self.server.address,
             "HOOKLINE_EXPORT_ADDRESS": self.server.address,
+            "HOOKLINE_SYNC_ADDRESS": self.server.address,
         }
-        return CliRunner().invoke(cli, arguments, input=stdin, env=environment)
+        return CliRunner().invoke(cli, arguments, input=stdin, env=environment | self.environment)
 
 
 def export_stream(pieces: Sequence[bytes], rows: int) -> list[ExportEventsResponse]:

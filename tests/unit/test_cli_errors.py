@@ -59,6 +59,8 @@ def test_exit_statuses_of_errors(shell: Shell, code: grpc.StatusCode) -> None:
     }
 
 
+ADD = ("sync", "source", "add", "shop-1", "--platform", "grapfy", "--base-url", "https://shop.test")
+
 EVERY_CALL: dict[str, tuple[str, ...]] = {
     "ingest": ("ingest", "-"),
     "list": ("list",),
@@ -66,6 +68,17 @@ EVERY_CALL: dict[str, tuple[str, ...]] = {
     "mark": ("mark", "e-1", "--processed"),
     "quarantine": ("quarantine",),
     "export": ("export", "--format", "csv"),
+    "sync start": ("sync", "start", "shop-1"),
+    "sync stop": ("sync", "stop", "shop-1"),
+    "sync trigger": ("sync", "trigger"),
+    "sync status": ("sync", "status"),
+    "sync watch": ("sync", "watch", "r-1"),
+    "sync runs": ("sync", "runs"),
+    "sync cancel": ("sync", "cancel", "r-1"),
+    "sync source add": (*ADD, "--credential-file", "-"),
+    "sync source list": ("sync", "source", "list"),
+    "sync source remove": ("sync", "source", "remove", "shop-1"),
+    "sync source check": ("sync", "source", "check", "shop-1"),
 }
 
 
@@ -73,7 +86,8 @@ EVERY_CALL: dict[str, tuple[str, ...]] = {
 def test_nothing_answers(arguments: tuple[str, ...]) -> None:
     with serving(Script()) as server:
         gone = server.address
-    addresses = ("--ingest-address", gone, "--export-address", gone, "--company", "acme", "--patience", "0.1")
+    addresses = ["--ingest-address", gone, "--export-address", gone, "--sync-address", gone]
+    addresses += ["--company", "acme", "--patience", "0.1"]
     run = CliRunner().invoke
     result = run(cli, [*arguments, *addresses], input=b"{}\n")
     assert (result.exit_code, result.stdout) == (7, "")
@@ -99,6 +113,27 @@ WRONG_USE: dict[str, str] = {
     "ingest - --batch-size 0": "batch-size",
     "get": "EVENT_ID",
     "no-such-command": "no-such-command",
+    "sync no-such-command": "no-such-command",
+    "sync source no-such-command": "no-such-command",
+    "sync start": "SOURCE",
+    "sync start shop-1 --every 30s": "not from one minute to 30 days",
+    "sync start shop-1 --every 31d": "not from one minute to 30 days",
+    "sync start shop-1 --every 6": "no duration like 90m",
+    "sync start shop-1 --every 9999999d": "no duration like 90m",
+    "sync start shop-1 --every ٣h": "no duration like 90m",
+    "sync trigger --days-back 0": "--days-back",
+    "sync trigger --days-back 3651": "--days-back",
+    "sync watch": "RUN_ID",
+    "sync cancel": "RUN_ID",
+    "sync runs --limit -1": "-1",
+    f"{' '.join(ADD)}": "--credential-file, not empty, or set HOOKLINE_CREDENTIAL",
+    f"{' '.join(ADD)} --credential-file no-such-file": "no-such-file",
+    f"{' '.join(ADD)} --credential token": "--credential",
+    f"{' '.join(ADD)} --parameter id": "'id' is not KEY=VALUE",
+    f"{' '.join(ADD)} --parameter =1": "'=1' is not KEY=VALUE",
+    f"{' '.join(ADD)} --parameter id=1 --parameter id=2": "'id' is given twice",
+    "sync source add shop-1 --base-url https://shop.test": "--platform",
+    "sync source add shop-1 --platform grapfy": "--base-url",
 }
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from click.testing import CliRunner
 
 from hookline.cli.app import cli
 from hookline.cli.errors import EXIT_STATUSES
-from hookline.client import Event, ProcessingStatus
+from hookline.client import Event, ProcessingStatus, SyncCounts, SyncRun, SyncRunState, TriggerSyncResponse
 from hookline.export.v1.event_query_service_pb2 import ListEventsResponse
+from hookline.sync.v1.sync_service_pb2 import WatchSyncRunResponse
 from tests.unit.scripted import Script, Server, export_stream, serving
 
 COMMAND = [sys.executable, "-m", "hookline.cli"]
@@ -39,18 +41,38 @@ def environment(server: Server) -> dict[str, str]:
         "HOOKLINE_COMPANY": "acme",
         "HOOKLINE_INGEST_ADDRESS": server.address,
         "HOOKLINE_EXPORT_ADDRESS": server.address,
+        "HOOKLINE_SYNC_ADDRESS": server.address,
     }
 
 
-@pytest.mark.parametrize("name", [None, *cli.commands])
-def test_help_has_examples(name: str | None) -> None:
-    command: click.Command = cli if name is None else cli.commands[name]
-    result = CliRunner().invoke(cli, [*([name] if name else []), "--help"])
+def walk(command: click.Command, *path: str) -> Iterator[tuple[str, ...]]:
+    """The command and all below it, each as the words that call it."""
+    yield path
+    if isinstance(command, click.Group):
+        for name, child in command.commands.items():
+            yield from walk(child, *path, name)
+
+
+@pytest.mark.parametrize("path", list(walk(cli)), ids=lambda path: " ".join(path) or "hookline")
+def test_help_has_examples(path: tuple[str, ...]) -> None:
+    command: click.Command = cli
+    for name in path:
+        assert isinstance(command, click.Group)
+        command = command.commands[name]
+    result = CliRunner().invoke(cli, [*path, "--help"])
     assert result.exit_code == 0
-    assert f"  hookline {name or ''}".rstrip() in result.stdout.split("Examples:")[1]
+    assert f"  {' '.join(('hookline', *path))}" in result.stdout.split("Examples:")[1]
     for parameter in command.params:
         if isinstance(parameter, click.Option):
             assert parameter.help, f"{parameter.name} is not explained"
+
+
+def test_all_of_sync_is_walked() -> None:
+    assert {path[1:] for path in walk(cli) if path[:1] == ("sync",)} == {
+        (),
+        *((name,) for name in ("start", "stop", "trigger", "status", "watch", "runs", "cancel", "source")),
+        *(("source", name) for name in ("add", "list", "remove", "check")),
+    }
 
 
 def test_help_lists_the_exit_statuses() -> None:
@@ -138,3 +160,46 @@ def test_on_a_terminal(script: Script, server: Server, tmp_path: Path) -> None:
     assert code == 0
     assert "Storing" in shown
     assert "2 events: 2 accepted" in shown
+
+
+def test_a_sync_is_alive_on_a_terminal(script: Script, server: Server) -> None:
+    queued, running = SyncRunState.SYNC_RUN_STATE_QUEUED, SyncRunState.SYNC_RUN_STATE_RUNNING
+    done = SyncRunState.SYNC_RUN_STATE_SUCCEEDED
+
+    def slow(request: object, context: object) -> Iterator[WatchSyncRunResponse]:
+        for state, fetched in ((queued, 0), (running, 1200), (running, 2400), (done, 3600)):
+            run = SyncRun(run_id="r-1", source="shop-1", state=state, counts=SyncCounts(pages=3, fetched=fetched))
+            yield WatchSyncRunResponse(run=run)
+            time.sleep(0.4)
+
+    script.answers = [TriggerSyncResponse(run=SyncRun(run_id="r-1", source="shop-1", state=queued), created=True)]
+    script.WatchSyncRun = slow  # type: ignore[method-assign]
+    with serving(script) as watched:
+        code, shown = in_terminal(["sync", "trigger"], environment(watched))
+    assert code == 0
+    for part in ("shop-1 queued · ", "shop-1 running · 3 pages · 1,200 fetched", "2,400 fetched", "/s"):
+        assert part in shown
+    assert "Run r-1 of shop-1: succeeded. 3,600 events" in shown
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"])
+def test_an_interrupted_watch_ends_at_once(script: Script, number: signal.Signals, status: int) -> None:
+    over = threading.Event()
+
+    def stuck(request: object, context: object) -> Iterator[WatchSyncRunResponse]:
+        yield WatchSyncRunResponse(run=SyncRun(run_id="r-1", state=SyncRunState.SYNC_RUN_STATE_RUNNING))
+        over.wait(20)
+
+    script.WatchSyncRun = stuck  # type: ignore[method-assign]
+    with serving(script) as stalling:
+        command = [*COMMAND, "sync", "watch", "r-1"]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment(stalling)) as process:
+            assert process.stderr
+            assert process.stderr.readline() == b": running\n"
+            process.send_signal(number)
+            assert process.wait(10) == status
+            told = process.stderr.read().decode()
+        over.set()
+    assert "Traceback" not in told
+    if number == signal.SIGINT:
+        assert told == "The run goes on; `hookline sync watch r-1` shows it.\n\nError: Interrupted.\n"
