@@ -16,6 +16,7 @@ from shared.platforms import History
 
 TIMEOUT = aiohttp.ClientTimeout(total=30, connect=10)
 MAX_BODY_BYTES = 64 * 1024 * 1024
+MAX_URL = 2_000
 ATTEMPTS = 6
 LONGEST_WAIT = 60
 """In units of the first wait."""
@@ -41,12 +42,14 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 def check_base_url(url: str, *, allow_loopback: bool) -> str | None:
     """What is wrong with a source's address; None when nothing is."""
+    if len(url) > MAX_URL or not (url.isascii() and url.isprintable()) or " " in url:
+        return f"must be printable ASCII without spaces, at most {MAX_URL:,} characters"
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:
         return "is no URL"
-    if not host or parts.username or parts.query or parts.fragment:
+    if not host or parts.username is not None or parts.query or parts.fragment:
         return "must be a URL of a host and perhaps a path, without a user, query or fragment"
     if parts.scheme == "https" or (
         parts.scheme == "http" and allow_loopback and host in ("127.0.0.1", "::1", "localhost")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import msgspec
 
@@ -64,25 +65,31 @@ def read_page(history: History, body: bytes, cursor: Cursor) -> HistoryPage:
         read = [_read(history, item) for item in items]
     except (msgspec.MsgspecError, KeyError, UnicodeDecodeError, ValueError):
         raise Refused("An event in the platform's history lacks its id, time or payload.") from None
-    seen = set(cursor.seen)
-    new = [item for item in read if not (item[1] == cursor.since and item[0] in seen)]
+    # Times are compared as moments: the same one can be written in several ways.
+    since, seen = _moment(cursor.since), set(cursor.seen)
+    new = [item for item in read if not (item.moment == since and item.id in seen)]
     if not new:
         if len(items) >= history.page_size:
             raise Refused(f"The platform has more events at {cursor.since} than a page of {history.page_size} holds.")
         return HistoryPage((), cursor, None)
-    last = max(time for _, time, _, _ in new)
-    at_last = tuple(id_ for id_, time, _, _ in read if time == last)
-    if _moment(last) < _moment(cursor.since):
+    last = max(new, key=lambda item: item.moment)
+    if last.moment < since:
         raise Refused("The platform's history does not begin at the time asked for.")
-    return HistoryPage(
-        [payload for _, _, payload, _ in new], Cursor(last, at_last), max(moment for _, _, _, moment in new)
-    )
+    at_last = tuple(item.id for item in read if item.moment == last.moment)
+    return HistoryPage([item.payload for item in new], Cursor(last.time, at_last), last.moment)
 
 
-def _read(history: History, item: dict[str, msgspec.Raw]) -> tuple[str, str, bytes, datetime]:
+class _Item(NamedTuple):
+    id: str
+    time: str
+    moment: datetime
+    payload: bytes
+
+
+def _read(history: History, item: dict[str, msgspec.Raw]) -> _Item:
     identity = msgspec.json.decode(item[history.id], type=str | int)
     time = msgspec.json.decode(item[history.time], type=str)
-    return str(identity), time, bytes(item[history.payload]), _moment(time)
+    return _Item(str(identity), time, _moment(time), bytes(item[history.payload]))
 
 
 def _moment(text: str) -> datetime:

@@ -49,6 +49,7 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
             listening.cancel()
             await runner.stop()
             await asyncio.wait([listening], timeout=2)
+            await broker.shutdown()
             _log.info("stopped")
 
 

@@ -1,7 +1,6 @@
 """What is asked of a platform, how often, and after what wait: against a real HTTP server."""
 
 import asyncio
-import json
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -98,17 +97,10 @@ async def broken_off(request: web.Request) -> web.StreamResponse:
     return response
 
 
-async def hung_up(request: web.Request) -> web.StreamResponse:
-    assert request.transport
-    request.transport.close()
-    await asyncio.Event().wait()
-    raise AssertionError
-
-
 @pytest.mark.parametrize(
     "bad",
-    [failing(429), failing(500), failing(502), failing(503), web.Response(body=PAGE[:-1]), broken_off, hung_up],
-    ids=["429", "500", "502", "503", "truncated", "broken_off", "hung_up"],
+    [failing(429), failing(500), failing(502), failing(503), web.Response(body=PAGE[:-1]), broken_off],
+    ids=["429", "500", "502", "503", "truncated", "broken_off"],
 )
 async def test_what_may_get_better_is_asked_again(bad: Answer | web.Response) -> None:
     async with platform(bad, bad, page()) as made:
@@ -116,6 +108,22 @@ async def test_what_may_get_better_is_asked_again(bad: Answer | web.Response) ->
         assert (await connector.page(START)).payloads == [b'{"n":1}']
         assert len(made.requests) == 3
         assert connector.retries == 2
+
+
+async def test_a_connection_that_ends_without_an_answer_is_tried_again() -> None:
+    async def hang_up(request: web.Request) -> web.StreamResponse:
+        assert request.transport
+        request.transport.close()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    # aiohttp itself asks once more where the connection had been used before.
+    async with platform(page(), hang_up, hang_up, page()) as made:
+        connector = made.connector()
+        for _ in range(2):
+            assert (await connector.page(START)).payloads == [b'{"n":1}']
+        assert len(made.requests) == 4
+        assert 1 <= connector.retries <= 2
 
 
 @pytest.mark.parametrize(
@@ -225,15 +233,16 @@ def test_waits_double_with_jitter_up_to_a_limit(monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_nothing_that_is_said_of_a_failure_holds_the_credential() -> None:
-    for answer in (failing(401), failing(500), web.Response(body=json.dumps({"the-token": 1}).encode())):
+    for answer in (failing(401), failing(500), web.Response(body=b"the-token"), web.Response(body=b'["the-token"]')):
         async with platform(answer) as made:
             with pytest.raises((Refused, TryLater)) as caught:
                 await made.connector().page(START, attempts=1)
-        if not isinstance(caught.value, Refused) or "has no" not in str(caught.value):
-            assert "the-token" not in str(caught.value)
+        assert "the-token" not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["https://api.example.com", "https://api.example.com:8443/v1/", "https://[2001:db8::1]/"])
+@pytest.mark.parametrize(
+    "url", ["https://api.example.com", "https://api.example.com:8443/v1/", "https://[2001:db8::1]/"]
+)
 def test_takes_https(url: str) -> None:
     assert check_base_url(url, allow_loopback=False) is None
 
