@@ -45,7 +45,8 @@ def welcome(addresses: Mapping[str, str], database_url: str, psql: Path | None) 
         sections.append(
             (
                 "Pull the history of the sandbox shop, a made-up one on this machine, and then every 6 hours",
-                f"HOOKLINE_CREDENTIAL={TOKEN} {hookline} sync source add shop --platform grapfy {where} --company demo --sync-address {sync}",
+                f"HOOKLINE_CREDENTIAL={TOKEN} {hookline} sync source add shop --company demo --sync-address {sync}"
+                f" --platform grapfy {where}",
                 f"{hookline} sync trigger shop --days-back 30 --company demo --sync-address {sync}",
                 f"{hookline} sync start shop --company demo --sync-address {sync}",
             )

@@ -47,6 +47,8 @@ def check_base_url(url: str, *, allow_loopback: bool) -> str | None:
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
+        # As the resolver will: a label may be too long, or empty.
+        (host or "").encode("idna")
     except ValueError:
         return "is no URL"
     if not host or parts.username is not None or parts.query or parts.fragment:

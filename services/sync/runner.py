@@ -24,6 +24,7 @@ ATTEMPTS = 8
 """How often a run is begun before it ends as failed; each beginning reads on from the last checkpoint."""
 FIRST_RUN_WAIT = 60
 """The wait before a run's second attempt, in units of the first wait of a page."""
+_HAND_BACK_SECONDS = 4
 
 _log = structlog.get_logger()
 T = TypeVar("T")
@@ -68,11 +69,13 @@ class Runner:
         await asyncio.wait([task])
 
     async def stop(self) -> None:
-        """Hands all runs back, to be taken by another worker at once."""
-        for task in self._running:
-            task.cancel()
-        if self._running:
-            await asyncio.wait(self._running)
+        """Hands all runs back, to be taken by another worker at once; or when their leases are over, where the database
+        has not been there for some seconds."""
+        for _ in range(2):
+            for task in self._running:
+                task.cancel()
+            if self._running:
+                await asyncio.wait(self._running, timeout=_HAND_BACK_SECONDS)
 
     async def _run(self, company_id: str, run_id: uuid.UUID) -> None:
         structlog.contextvars.bind_contextvars(company_id=company_id, run_id=str(run_id))
@@ -145,6 +148,12 @@ class _Attempt:
         except HooklineError as error:
             message = f"Ingest refuses the events: {error}"
             await self._leave(State.FAILED, error=message, retries=self._new_retries(connector))
+        except (_Fenced, DatabaseUnavailable):
+            raise
+        except Exception as error:
+            # Our own mistake. Left to its lease, the run would be begun again for ever.
+            _log.error("run_broke", **logs.describe(error))
+            await self._try_later("A defect of Hookline; the worker's log says more.", self._new_retries(connector))
         else:
             await self._leave(State.SUCCEEDED, retries=self._new_retries(connector))
         finally:
