@@ -230,7 +230,8 @@ async def extend_lease(connection: Connection, claim: Claim, lease: timedelta) -
 async def checkpoint(
     connection: Connection, claim: Claim, cursor: str, synced_time: datetime | None, counts: Counts, retries: int
 ) -> bool:
-    """Notes a page that ingest has acknowledged. False: the run is no longer this worker's."""
+    """Notes a page that ingest has acknowledged; the same page again changes nothing. False: the run is no longer this
+    worker's."""
     return bool(
         await _sql.fetch(
             connection,

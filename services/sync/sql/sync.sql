@@ -160,15 +160,23 @@ WHERE r.company_id = :company_id::text AND r.run_id = :run_id::uuid AND r.attemp
 RETURNING r.cancel_requested;
 
 -- name: checkpoint(company_id, run_id, attempt, cursor, synced_time, fetched, accepted, duplicates, quarantined, rejected, retries)
--- One page more, which ingest has acknowledged. No row: the run is no longer this worker's, and nothing is written.
-UPDATE hookline.sync_runs r
-SET cursor = :cursor::text, synced_time = greatest(r.synced_time, :synced_time::timestamptz), pages = r.pages + 1,
-    fetched = r.fetched + :fetched::bigint, accepted = r.accepted + :accepted::bigint,
-    duplicates = r.duplicates + :duplicates::bigint, quarantined = r.quarantined + :quarantined::bigint,
-    rejected = r.rejected + :rejected::bigint, retries = r.retries + :retries::bigint
+-- One page more, which ingest has acknowledged. Asked again with the same cursor, because the answer was lost with the
+-- database, it counts the page once. No row: the run is no longer this worker's, and nothing is written.
+WITH noted AS (
+    UPDATE hookline.sync_runs r
+    SET cursor = :cursor::text, synced_time = greatest(r.synced_time, :synced_time::timestamptz), pages = r.pages + 1,
+        fetched = r.fetched + :fetched::bigint, accepted = r.accepted + :accepted::bigint,
+        duplicates = r.duplicates + :duplicates::bigint, quarantined = r.quarantined + :quarantined::bigint,
+        rejected = r.rejected + :rejected::bigint, retries = r.retries + :retries::bigint
+    WHERE r.company_id = :company_id::text AND r.run_id = :run_id::uuid AND r.attempt = :attempt::int
+      AND r.state = 'running' AND r.lease_until >= clock_timestamp() AND r.cursor IS DISTINCT FROM :cursor::text
+    RETURNING r.run_id
+)
+SELECT n.run_id FROM noted n
+UNION ALL
+SELECT r.run_id FROM hookline.sync_runs r
 WHERE r.company_id = :company_id::text AND r.run_id = :run_id::uuid AND r.attempt = :attempt::int
-  AND r.state = 'running' AND r.lease_until >= clock_timestamp()
-RETURNING r.run_id;
+  AND r.state = 'running' AND r.lease_until >= clock_timestamp() AND r.cursor = :cursor::text;
 
 -- name: leave_run(company_id, run_id, attempt, state, error, retry_in, retries)
 -- Ends a worker's attempt: succeeded, failed, cancelled, waiting (to be tried again), or queued (handed back by a worker
