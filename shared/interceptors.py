@@ -65,7 +65,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return wrapped
 
     def _wrap(self, method: str, handler: "grpc.RpcMethodHandler[Any, Any]") -> "grpc.RpcMethodHandler[Any, Any]":
-        running, seconds = RUNNING.labels(method), SECONDS.labels(method)
+        running, seconds, ok = RUNNING.labels(method), SECONDS.labels(method), CALLS.labels(method, "OK")
         # One of the four is set. `Any`: what it returns depends on the kind, and on how it is written.
         behaviour: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
 
@@ -95,8 +95,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 running.dec()
                 took = time.perf_counter() - started
                 seconds.observe(took)
-                CALLS.labels(method, code).inc()
-                log = _log.debug if code in ("OK", "CANCELLED") else _log.info
+                (ok if code == "OK" else CALLS.labels(method, code)).inc()
+                # UNIMPLEMENTED: tools that look for a newer reflection first.
+                log = _log.debug if code in ("OK", "CANCELLED", "UNIMPLEMENTED") else _log.info
                 log("call", method=method, code=code, seconds=round(took, 6))
             await _abort(context, failure, request_id)
             raise AssertionError("abort always raises")

@@ -79,8 +79,13 @@ class ExportReader:
         if self._left == 0:
             return Span(self._at, self._at)
         if self._newest_first:
-            return Span(max(0, self._at - self._span_length), self._at)
-        return Span(self._at, min(self._mark.last_sequence, self._at + self._span_length))
+            return Span(max(0, self._at - self._length(self._at)), self._at)
+        left = self._mark.last_sequence - self._at
+        return Span(self._at, self._at + min(left, self._length(left)))
+
+    def _length(self, left: int) -> int:
+        # What is left is shared among the pages read together, rather than most of it being the last page.
+        return min(self._span_length, max(FIRST_SPAN, -(-left // self._ahead)))
 
     async def _read(self, span: Span) -> list[Page]:
         length = span.upto - span.after

@@ -169,9 +169,10 @@ def _parse(payload: bytes) -> tuple[dict[str, Any], bytes]:
         raise _NotUnderstoodError(Reason.JSON_UNSTORABLE, "the payload is nested too deeply") from None
     except UnicodeDecodeError:
         raise _NotUnderstoodError(Reason.JSON_MALFORMED, "the payload is not UTF-8") from None
-    except msgspec.ValidationError:
-        raise _NotUnderstoodError(Reason.JSON_UNSTORABLE, "a number in the payload is too large") from None
-    except (msgspec.DecodeError, InvalidOperation) as error:
+    except (msgspec.ValidationError, InvalidOperation):
+        # More digits than an int may have, or an exponent beyond those of Decimal.
+        raise _NotUnderstoodError(Reason.JSON_UNSTORABLE, "a number in the payload is too large or too small") from None
+    except msgspec.DecodeError as error:
         # The parser's text says what and where (a byte's position), and quotes nothing of the payload.
         raise _NotUnderstoodError(Reason.JSON_MALFORMED, f"the payload is not JSON: {error}") from None
     if type(content) is not dict:
