@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -26,10 +27,11 @@ SETTINGS = {
 
 
 class Databases:
-    """The databases of one server, by name."""
+    """The databases of one server. `pg_dump` is the server's own."""
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, pg_dump: Path) -> None:
         self._dsn = dsn
+        self.pg_dump = pg_dump
 
     def url(self, name: str) -> str:
         head, separator, tail = self._dsn.partition("/hookline?")
@@ -48,8 +50,7 @@ class Databases:
 
     async def drop(self, url: str) -> None:
         """Drops a database, whoever is still connected."""
-        name = url.rpartition("/")[2].partition("?")[0]
-        await self._execute(f"DROP DATABASE {name} WITH (FORCE)")
+        await self._execute(f"DROP DATABASE {url.partition('@/')[2].partition('?')[0]} WITH (FORCE)")
 
     async def _execute(self, statement: str) -> None:
         connection = await asyncpg.connect(self._dsn)
@@ -65,7 +66,7 @@ def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
     with asyncio.Runner() as runner:
         postgres = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), SETTINGS)
         runner.run(postgres.start())
-        made = Databases(postgres.dsn)
+        made = Databases(postgres.dsn, postgres.psql.with_name("pg_dump"))
         try:
             runner.run(made.make_template())
             yield made
