@@ -67,9 +67,6 @@ class _Request:
         self.done: Results = asyncio.get_running_loop().create_future()
 
     def settle(self, position: int, result: Result) -> None:
-        if self.results[position] is not None:
-            # Settled before the connection was lost; stored again, it says the same.
-            return
         self.results[position] = result
         self.missing -= 1
         if self.missing == 0 and not self.done.done():
@@ -89,6 +86,10 @@ class _Item(msgspec.Struct, frozen=True):
     size: int
     request: _Request
     position: int
+
+    @property
+    def is_settled(self) -> bool:
+        return self.request.results[self.position] is not None
 
 
 class _Queue:
@@ -209,9 +210,9 @@ class Committer:
                 except Exception as error:
                     # Whatever it is, it reaches the callers, and the queue goes on.
                     _fail(batch, error)
+                    self._queued_bytes -= sum(item.size for item in batch if not item.is_settled)
                 finally:
                     queue.done(batch)
-                    self._queued_bytes -= sum(item.size for item in batch)
             async with self._room:
                 self._room.notify_all()
         # In the same breath as the look at the queue: nothing can slip in between.
@@ -267,9 +268,7 @@ class Committer:
             return
         for item, lies in zip(items, stored, strict=True):
             outcome = Outcome.ACCEPTED if lies.is_new else Outcome.DUPLICATE
-            item.request.settle(
-                item.position, Result(outcome, str(lies.event_id), lies.sequence or 0, payload_differs=lies.differs)
-            )
+            self._settle(item, Result(outcome, str(lies.event_id), lies.sequence or 0, payload_differs=lies.differs))
 
     async def _quarantine(
         self, connection: db.Connection, company_id: str, items: list[tuple[_Item, SetAside]]
@@ -278,12 +277,18 @@ class Committer:
             return
         ids = await store.store_quarantined(connection, company_id, [event for _, event in items])
         for (item, event), quarantine_id in zip(items, ids, strict=True):
-            item.request.settle(
-                item.position,
-                Result(
-                    Outcome.QUARANTINED, quarantine_id=str(quarantine_id), reason=event.reason, message=event.message
-                ),
+            quarantined = str(quarantine_id)
+            self._settle(
+                item, Result(Outcome.QUARANTINED, quarantine_id=quarantined, reason=event.reason, message=event.message)
             )
+
+    def _settle(self, item: _Item, result: Result) -> None:
+        if item.is_settled:
+            # Settled before the connection was lost; stored again, it says the same.
+            return
+        # Before the caller hears of it, and may send the next.
+        self._queued_bytes -= item.size
+        item.request.settle(item.position, result)
 
 
 def _fail(batch: list[_Item], error: Exception) -> None:

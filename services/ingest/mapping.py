@@ -352,6 +352,14 @@ def _name(value: Any) -> str | None:
 
 
 def _key(parts: list[str]) -> str:
-    # A colon inside a part is escaped: other parts must not come to the same key.
-    key = ":".join(part.replace("%", "%25").replace(":", "%3A") for part in parts) if len(parts) > 1 else parts[0]
-    return key if len(key.encode()) <= KEY_BYTES else "sha256:" + hashlib.sha256(key.encode()).hexdigest()
+    # Ids by themselves, ids put together, and digests never come to the same key.
+    if len(parts) > 1:
+        # A colon inside a part is escaped: other parts must not come to the same whole.
+        key = "".join(":" + part.replace("%", "%25").replace(":", "%3A") for part in parts)
+        is_its_own = True
+    else:
+        [key] = parts
+        is_its_own = not key.startswith((":", "sha256:"))
+    if is_its_own and len(key.encode()) <= KEY_BYTES:
+        return key
+    return "sha256:" + hashlib.sha256(key.encode()).hexdigest()
