@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.run-stamp
 DEV_STAMP := $(VENV)/.dev-stamp
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-CODE := hookline services shared tests bench
+CODE := hookline services shared tests bench protos
 
 .PHONY: help run demo test soak bench check format protos schema lock wheel clean
 

@@ -21,9 +21,8 @@ def generate(target: Path) -> None:
     """Writes the stubs of every .proto file, and the packages' `__init__.py`, under `target`."""
     protos = sorted(str(path.relative_to(PROTOS)) for path in PROTOS.rglob("*.proto"))
     services = [proto for proto in protos if proto.endswith("_service.proto")]
-    plugins = [
-        f"--plugin=protoc-gen-{name}={Path(sys.executable).with_name(f'protoc-gen-{name}')}" for name in ("mypy", "mypy_grpc")
-    ]
+    beside_python = Path(sys.executable).parent
+    plugins = [f"--plugin=protoc-gen-{name}={beside_python / f'protoc-gen-{name}'}" for name in ("mypy", "mypy_grpc")]
     paths = [f"--proto_path={PROTOS}", f"--proto_path={files('grpc_tools') / '_proto'}"]
     messages = [f"--python_out={target}", f"--mypy_out={target}", *protos]
     stubs = [f"--grpc_python_out={target}", f"--mypy_grpc_out={target}", *services]

@@ -65,6 +65,8 @@ async def open_pool(database_url: str, connections: int, **server_settings: str)
                 timeout=10,
                 command_timeout=60,
                 init=_set_codecs,
+                # No statement of ours leaves anything behind in its session: a round trip less for each use.
+                reset=_leave_as_it_is,
                 server_settings={
                     "application_name": "hookline",
                     "timezone": "UTC",
@@ -80,6 +82,10 @@ async def _set_codecs(connection: Connection) -> None:
     await connection.set_type_codec(
         "jsonb", schema="pg_catalog", format="binary", encoder=b"\x01".__add__, decoder=lambda data: bytes(data[1:])
     )
+
+
+async def _leave_as_it_is(connection: Connection) -> None:
+    pass
 
 
 async def _patiently(attempt: Any) -> Any:

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import grpc
@@ -41,12 +42,29 @@ class _Malformed:
 _MALFORMED = _Malformed()
 
 
+class _Call:
+    """A call under way. Its request id is made out only when someone asks."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    @cached_property
+    def request_id(self) -> str:
+        """The caller's, if it sent a sensible one; else one of ours."""
+        for key, value in self._context.invocation_metadata() or ():
+            if key == REQUEST_ID and isinstance(value, str) and 0 < len(value) <= 128:
+                return value
+        return uuid.uuid4().hex
+
+
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Wraps every method. Unary calls are cut off after `max_call_seconds`, or the caller's deadline if sooner;
-    streams only by their callers."""
+    streams only by their callers. `log_all`: calls that succeed are logged too."""
 
-    def __init__(self, max_call_seconds: float) -> None:
+    def __init__(self, max_call_seconds: float, *, log_all: bool = False) -> None:
         self._max_call_seconds = max_call_seconds
+        # Asked once: a call that is not logged should not cost the asking.
+        self._log_all = log_all
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     async def intercept_service(
@@ -65,15 +83,17 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return wrapped
 
     def _wrap(self, method: str, handler: "grpc.RpcMethodHandler[Any, Any]") -> "grpc.RpcMethodHandler[Any, Any]":
-        running, seconds = RUNNING.labels(method), SECONDS.labels(method)
+        seconds, ok = SECONDS.labels(method), CALLS.labels(method, "OK")
+        running: set[_Call] = set()
+        RUNNING.labels(method).set_function(lambda: len(running))
         # One of the four is set. `Any`: what it returns depends on the kind, and on how it is written.
         behaviour: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
 
-        async def call(request: Any, context: Context) -> Any:
-            request_id = _request_id(context)
-            structlog.contextvars.bind_contextvars(request_id=request_id)
+        async def handle(request: Any, context: Context) -> Any:
+            call = _Call(context)
+            logs.CURRENT_CALL.set(call)
             started = time.perf_counter()
-            running.inc()
+            running.add(call)
             code = "OK"
             try:
                 return await run(request, context)
@@ -88,18 +108,23 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 code = "ABORTED_BY_SERVICE"
                 raise
             except Exception as error:
-                failure = InternalError(request_id)
+                failure = InternalError(call.request_id)
                 code = failure.code.name
                 _log.error("call_failed", method=method, **logs.describe(error))
             finally:
-                running.dec()
+                running.remove(call)
                 took = time.perf_counter() - started
                 seconds.observe(took)
-                CALLS.labels(method, code).inc()
-                # UNIMPLEMENTED: tools that look for a newer reflection first.
-                log = _log.debug if code in ("OK", "CANCELLED", "UNIMPLEMENTED") else _log.info
-                log("call", method=method, code=code, seconds=round(took, 6))
-            await _abort(context, failure, request_id)
+                if code != "OK":
+                    CALLS.labels(method, code).inc()
+                    # UNIMPLEMENTED: tools that look for a newer reflection first.
+                    log = _log.debug if code in ("CANCELLED", "UNIMPLEMENTED") else _log.info
+                    log("call", method=method, code=code, seconds=round(took, 6))
+                else:
+                    ok.inc()
+                    if self._log_all:
+                        _log.debug("call", method=method, code=code, seconds=round(took, 6))
+            await _abort(context, failure, call.request_id)
             raise AssertionError("abort always raises")
 
         async def run_unary(request: Any, context: Context) -> Any:
@@ -134,7 +159,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             (True, False): grpc.stream_unary_rpc_method_handler,
             (True, True): grpc.stream_stream_rpc_method_handler,
         }[handler.request_streaming, handler.response_streaming]
-        return make(call, _checked(handler.request_deserializer), handler.response_serializer)
+        return make(handle, _checked(handler.request_deserializer), handler.response_serializer)
 
 
 def _checked(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
@@ -159,13 +184,6 @@ async def _well_formed(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
 
 async def _method_not_found(request: Any, context: Context) -> Message:
     raise MethodNotFound("this server has no such method")
-
-
-def _request_id(context: Context) -> str:
-    for key, value in context.invocation_metadata() or ():
-        if key == REQUEST_ID and isinstance(value, str) and 0 < len(value) <= 128:
-            return value
-    return uuid.uuid4().hex
 
 
 async def _abort(context: Context, error: HooklineError, request_id: str) -> None:

@@ -7,7 +7,9 @@ never with its text: that may quote a row, a name, a document.
 import logging
 import sys
 import traceback
-from typing import Any
+from collections.abc import MutableMapping
+from contextvars import ContextVar
+from typing import Any, Protocol
 
 import asyncpg
 import structlog
@@ -15,11 +17,23 @@ import structlog
 LEVELS = ("debug", "info", "warning", "error")
 
 
+class Call(Protocol):
+    """A call under way, as far as logs are concerned."""
+
+    @property
+    def request_id(self) -> str: ...
+
+
+CURRENT_CALL: ContextVar[Call] = ContextVar("current_call")
+"""The call that this task works for. Asked for its request id only when there is something to log."""
+
+
 def configure(service: str, level: str) -> None:
     """Sets logging up for this process. Every line carries the service's name and, within a call, its request id."""
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            _add_request_id,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.JSONRenderer(),
@@ -31,6 +45,12 @@ def configure(service: str, level: str) -> None:
     structlog.contextvars.bind_contextvars(service=service)
     # grpc and asyncio speak up through stdlib logging, and only when something is wrong.
     logging.basicConfig(level=logging.ERROR, stream=sys.stderr)
+
+
+def _add_request_id(logger: object, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    if (call := CURRENT_CALL.get(None)) is not None:
+        event["request_id"] = call.request_id
+    return event
 
 
 def describe(error: BaseException) -> dict[str, Any]:

@@ -36,6 +36,10 @@ class Running:
     stopping: asyncio.Event
     stopped: asyncio.Future[None]
 
+    def raw(self, kind: str, method: str) -> Any:
+        """A method, such as "unary_unary", that sends bytes as they are."""
+        return getattr(self.channel, kind)(method)
+
 
 @dataclass(frozen=True)
 class Ingesting(Running):
@@ -51,16 +55,16 @@ class Exporting(Running):
 @asynccontextmanager
 async def ingesting(database_url: str, **settings: Any) -> AsyncIterator[Ingesting]:
     """Runs an ingest service until the block ends."""
-    address = free_address()
-    async with _running(ingest_main, address, database_url, ingest_address=address, **settings) as running:
+    address = settings.setdefault("ingest_address", free_address())
+    async with _running(ingest_main, address, database_url, **settings) as running:
         yield Ingesting(*running, stub=IngestServiceStub(running[1]))
 
 
 @asynccontextmanager
 async def exporting(database_url: str, **settings: Any) -> AsyncIterator[Exporting]:
     """Runs an export service until the block ends."""
-    address = free_address()
-    async with _running(export_main, address, database_url, export_address=address, **settings) as running:
+    address = settings.setdefault("export_address", free_address())
+    async with _running(export_main, address, database_url, **settings) as running:
         channel = running[1]
         yield Exporting(*running, export=ExportServiceStub(channel), query=EventQueryServiceStub(channel))
 
@@ -76,11 +80,13 @@ async def _running(
     options = [*CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1)]
     async with grpc.aio.insecure_channel(address, options) as channel:
         try:
+            # Raises at once what has ended the service before.
             await eventually(lambda: _serves(channel, service), what="the service is healthy")
             yield address, channel, stopping, service
         finally:
             stopping.set()
-            await service
+            await asyncio.wait([service])
+    service.result()
 
 
 async def _serves(channel: grpc.aio.Channel, service: "asyncio.Future[None]") -> bool:

@@ -25,12 +25,16 @@ class Refusal:
 async def refused(call: Awaitable[Any] | AsyncIterable[Any]) -> Refusal:
     """Awaits a call, or reads a stream to its end, and expects it to be refused by Hookline."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        if isinstance(call, AsyncIterable):
-            async for _ in call:
-                pass
-        else:
-            await call
+        await _ended(call)
     return refusal(caught.value)
+
+
+async def _ended(call: Awaitable[Any] | AsyncIterable[Any]) -> None:
+    if isinstance(call, AsyncIterable):
+        async for _ in call:
+            pass
+    else:
+        await call
 
 
 def refusal(error: grpc.aio.AioRpcError) -> Refusal:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar, overload
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 async def eventually(condition: Callable[[], Awaitable[T]], timeout: float = 30, what: str = "") -> T: ...
 @overload
 async def eventually(condition: Callable[[], T], timeout: float = 30, what: str = "") -> T: ...
-async def eventually(condition: Callable[[], T | Awaitable[T]], timeout: float = 30, what: str = "") -> T:
+async def eventually(condition: Callable[[], Any], timeout: float = 30, what: str = "") -> Any:
     """Asks until the answer is true, and returns it. Fails after `timeout` seconds; an exception of the condition's
     passes at once."""
     give_up = time.monotonic() + timeout

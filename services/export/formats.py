@@ -101,6 +101,8 @@ class Chunker:
         del self._buffer[:CHUNK_BYTES]
         self.number += 1
         self.size += len(data)
-        self.digest = hashlib.sha256(self.digest + data).digest()
+        digest = hashlib.sha256(self.digest)
+        digest.update(data)
+        self.digest = digest.digest()
         self._sha256.update(data)
         return Chunk(data, self.number, self.size, self.digest)

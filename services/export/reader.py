@@ -1,6 +1,7 @@
-"""Reads an export's rows page by page, one page ahead of what is being sent."""
+"""Reads an export's rows page by page, ahead of what is being sent."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator
 
 from services.export import store
@@ -10,6 +11,8 @@ from services.export.store import Mark, Page, PageTooLargeError, Span
 from shared import db
 
 FIRST_SPAN = 2_000
+# Pages read at the same time, each by a process of PostgreSQL's own.
+READ_AHEAD = 2
 MAX_ROWS = 20_000
 # Events that one page looks through at most when few of them match: without an index, and with one.
 MAX_SPAN = 200_000
@@ -44,6 +47,8 @@ class ExportReader:
         self._at = mark.last_sequence if newest_first else 0
         self._left = mark.last_sequence if limit is None else limit
         self._span_length = FIRST_SPAN
+        # How much of a limit is left is known only when a page has been read.
+        self._ahead = READ_AHEAD if limit is None else 1
 
     async def pages(self) -> AsyncGenerator[Page, None]:
         """All rows, page by page; pages may be empty. Raises DatabaseUnavailable when the database is lost.
@@ -51,43 +56,60 @@ class ExportReader:
         Each page is read whole, in a short transaction: a slow reader holds neither a connection nor old row versions.
         Close the generator (`aclosing`) to stop.
         """
-        reading = asyncio.create_task(self._next())
+        reading: deque[asyncio.Task[list[Page]]] = deque()
         try:
-            while (page := await reading) is not None:
-                reading = asyncio.create_task(self._next())
-                yield page
+            self._read_ahead(reading)
+            while reading:
+                pages = await reading[0]
+                reading.popleft()
+                self._read_ahead(reading)
+                for page in pages:
+                    yield page
         finally:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
+            for task in reading:
+                task.cancel()
+            await asyncio.gather(*reading, return_exceptions=True)
 
-    async def _next(self) -> Page | None:
-        span = self._next_span()
-        if self._left == 0 or span.after == span.upto:
-            return None
-        async with db.unavailable_if_lost():
-            try:
-                page = await self._read(span, MAX_PAGE_BYTES if span.upto - span.after > 1 else 1 << 40)
-            except PageTooLargeError:
-                self._span_length = max(1, (span.upto - span.after) // GROWTH)
-                return await self._next()
-        self._at = span.after if self._newest_first else span.upto
-        self._left -= page.rows
-        self._span_length = self._suitable_length(span, page)
-        return page
+    def _read_ahead(self, reading: "deque[asyncio.Task[list[Page]]]") -> None:
+        while len(reading) < self._ahead and (span := self._next_span()).after < span.upto:
+            self._at = span.after if self._newest_first else span.upto
+            reading.append(asyncio.create_task(self._read(span)))
 
     def _next_span(self) -> Span:
+        if self._left == 0:
+            return Span(self._at, self._at)
         if self._newest_first:
-            return Span(max(0, self._at - self._span_length), self._at)
-        return Span(self._at, min(self._mark.last_sequence, self._at + self._span_length))
+            return Span(max(0, self._at - self._length(self._at)), self._at)
+        left = self._mark.last_sequence - self._at
+        return Span(self._at, self._at + min(left, self._length(left)))
 
-    def _suitable_length(self, span: Span, page: Page) -> int:
+    def _length(self, left: int) -> int:
+        # What is left is shared among the pages read together, rather than most of it being the last page.
+        return min(self._span_length, max(FIRST_SPAN, -(-left // self._ahead)))
+
+    async def _read(self, span: Span) -> list[Page]:
         length = span.upto - span.after
+        try:
+            async with db.unavailable_if_lost():
+                page = await self._copy(span, MAX_PAGE_BYTES if length > 1 else None)
+        except PageTooLargeError:
+            middle = span.after + length // 2
+            halves = (Span(span.after, middle), Span(middle, span.upto))
+            self._span_length = max(1, length // 2)
+            return [
+                page for half in (reversed(halves) if self._newest_first else halves) for page in await self._read(half)
+            ]
+        self._left -= page.rows
+        self._span_length = self._suitable_length(length, page)
+        return [page]
+
+    def _suitable_length(self, length: int, page: Page) -> int:
         if page.rows == 0:
             return min(length * GROWTH, self._max_span)
         rows = min(PAGE_BYTES * page.rows // page.size, MAX_ROWS)
         return max(1, min(length * rows // page.rows, length * GROWTH, self._max_span))
 
-    async def _read(self, span: Span, max_bytes: int) -> Page:
+    async def _copy(self, span: Span, max_bytes: int | None) -> Page:
         async with self._pool.acquire() as connection:
             arguments = (
                 connection,

@@ -78,7 +78,7 @@ async def csv_page(
     which: Filter,
     newest_first: bool,
     limit: int,
-    max_bytes: int,
+    max_bytes: int | None,
 ) -> Page:
     """Lines of CSV for the events of a span that match, at most `limit`; statuses as of `last_change`.
 
@@ -104,7 +104,7 @@ async def json_page(
     which: Filter,
     newest_first: bool,
     limit: int,
-    max_bytes: int,
+    max_bytes: int | None,
     before: str,
 ) -> Page:
     """The same as lines of JSON, each with `before` in front."""
@@ -122,7 +122,7 @@ async def json_page(
     return await _copy(connection, _ordered(query, newest_first), max_bytes, quote="\x01", delimiter="\x02")
 
 
-async def _copy(connection: Connection, query: str, max_bytes: int, **options: str) -> Page:
+async def _copy(connection: Connection, query: str, max_bytes: int | None, **options: str) -> Page:
     pieces: list[bytes] = []
 
     size = 0
@@ -130,7 +130,7 @@ async def _copy(connection: Connection, query: str, max_bytes: int, **options: s
     async def keep(piece: bytes) -> None:
         nonlocal size
         size += len(piece)
-        if size > max_bytes:
+        if max_bytes is not None and size > max_bytes:
             raise PageTooLargeError
         pieces.append(piece)
 

@@ -1,7 +1,7 @@
 """Group commit: what many callers bring at the same time is committed together, a batch at a time for each company.
 
 A commit waits for the disk, and a company's batches wait for each other at its counter; so while one batch commits,
-everything that comes for that company gathers into the next. Nobody waits for a batch to fill.
+everything that comes for that company gathers into the next. A caller alone never waits for a batch to fill.
 """
 
 import asyncio
@@ -21,6 +21,12 @@ from shared.migrate import PARTITIONS_AHEAD
 
 BATCH_EVENTS = 1000
 BATCH_BYTES = 4 * 1024 * 1024
+# With so many queued, a company's next batch is sent while one is under way: its keys go in meanwhile, and only the
+# counter makes it wait.
+SECOND_WRITER_EVENTS = 500
+# Where several callers share batches, a batch waits a moment for more of them: it costs as much as one of them alone.
+LINGER_SECONDS = 0.002
+LINGER_EVENTS = 50
 _RETRY_SECONDS = (0.05, 0.2, 0.5, 1.0)
 # PostgreSQL won't take the values of some row: to be found and set aside, so that its neighbours get in.
 _UNSTORABLE = (asyncpg.DataError, asyncpg.ProgramLimitExceededError)
@@ -61,9 +67,6 @@ class _Request:
         self.done: Results = asyncio.get_running_loop().create_future()
 
     def settle(self, position: int, result: Result) -> None:
-        if self.results[position] is not None:
-            # Settled before the connection was lost; stored again, it says the same.
-            return
         self.results[position] = result
         self.missing -= 1
         if self.missing == 0 and not self.done.done():
@@ -84,6 +87,42 @@ class _Item(msgspec.Struct, frozen=True):
     request: _Request
     position: int
 
+    @property
+    def is_settled(self) -> bool:
+        return self.request.results[self.position] is not None
+
+
+class _Queue:
+    """What waits to be committed for one company."""
+
+    def __init__(self) -> None:
+        self.items: deque[_Item] = deque()
+        self.writers = 0
+        self.is_shared = False
+        """Whether the last batch was of several callers: then more are on their way."""
+        self._split: set[_Request] = set()
+
+    def take(self) -> list[_Item]:
+        """The next batch; empty when another writer was faster, or is at the first part of the request that is next:
+        the events of a request are numbered in its order."""
+        batch: list[_Item] = []
+        if self.items and self.items[0].request in self._split:
+            return batch
+        size = 0
+        while self.items and len(batch) < BATCH_EVENTS and (not batch or size + self.items[0].size <= BATCH_BYTES):
+            size += self.items[0].size
+            batch.append(self.items.popleft())
+        if batch:
+            last = batch[-1].request
+            self.is_shared = batch[0].request is not last
+            if self.items and self.items[0].request is last:
+                self._split.add(last)
+        return batch
+
+    def done(self, batch: list[_Item]) -> None:
+        """The batch has been committed, or has failed."""
+        self._split.discard(batch[-1].request)
+
 
 class Committer:
     """Commits events through `pool`, at most `writers` batches at once, holding at most `max_queued_bytes`."""
@@ -95,7 +134,7 @@ class Committer:
         self._max_queued_bytes = max_queued_bytes
         self._queued_bytes = 0
         self._room = asyncio.Condition()
-        self._queues: dict[str, deque[_Item]] = {}
+        self._queues: dict[str, _Queue] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
 
@@ -120,13 +159,9 @@ class Committer:
                 items.append(_Item(queued, len(event.payload), request, position))
         if items:
             self._queued_bytes += size
-            if (queue := self._queues.get(company_id)) is not None:
-                queue.extend(items)
-            else:
-                self._queues[company_id] = deque(items)
-                task = asyncio.create_task(self._commit_queue(company_id))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+            queue = self._queues.setdefault(company_id, _Queue())
+            queue.items.extend(items)
+            self._start_writers(company_id, queue)
         return request.done
 
     async def close(self) -> None:
@@ -151,24 +186,39 @@ class Committer:
         if self._stopping:
             raise ServerStopping
 
-    async def _commit_queue(self, company_id: str) -> None:
-        queue = self._queues[company_id]
-        while queue:
+    def _start_writers(self, company_id: str, queue: "_Queue") -> None:
+        wanted = 2 if len(queue.items) >= SECOND_WRITER_EVENTS else 1
+        while queue.items and queue.writers < wanted:
+            queue.writers += 1
+            task = asyncio.create_task(self._write(company_id, queue))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _write(self, company_id: str, queue: "_Queue") -> None:
+        while queue.items:
+            if queue.is_shared and len(queue.items) < LINGER_EVENTS:
+                await asyncio.sleep(LINGER_SECONDS)
             async with self._turns:
                 # Filled only now: what came while this company waited for its turn goes along.
-                batch = _take_batch(queue)
+                batch = queue.take()
+                if not batch:
+                    # Whoever has what comes before goes on with the rest.
+                    break
+                self._start_writers(company_id, queue)
                 try:
                     await self._commit_patiently(company_id, batch)
                 except Exception as error:
                     # Whatever it is, it reaches the callers, and the queue goes on.
                     _fail(batch, error)
+                    self._queued_bytes -= sum(item.size for item in batch if not item.is_settled)
                 finally:
-                    self._queued_bytes -= sum(item.size for item in batch)
-                    if not queue:
-                        # In the same breath as the look at the queue: nothing can slip in between.
-                        del self._queues[company_id]
+                    queue.done(batch)
             async with self._room:
                 self._room.notify_all()
+        # In the same breath as the look at the queue: nothing can slip in between.
+        queue.writers -= 1
+        if queue.writers == 0:
+            del self._queues[company_id]
 
     async def _commit_patiently(self, company_id: str, batch: list[_Item]) -> None:
         for delay in (*_RETRY_SECONDS, None):
@@ -218,9 +268,7 @@ class Committer:
             return
         for item, lies in zip(items, stored, strict=True):
             outcome = Outcome.ACCEPTED if lies.is_new else Outcome.DUPLICATE
-            item.request.settle(
-                item.position, Result(outcome, str(lies.event_id), lies.sequence or 0, payload_differs=lies.differs)
-            )
+            self._settle(item, Result(outcome, str(lies.event_id), lies.sequence or 0, payload_differs=lies.differs))
 
     async def _quarantine(
         self, connection: db.Connection, company_id: str, items: list[tuple[_Item, SetAside]]
@@ -229,21 +277,18 @@ class Committer:
             return
         ids = await store.store_quarantined(connection, company_id, [event for _, event in items])
         for (item, event), quarantine_id in zip(items, ids, strict=True):
-            item.request.settle(
-                item.position,
-                Result(
-                    Outcome.QUARANTINED, quarantine_id=str(quarantine_id), reason=event.reason, message=event.message
-                ),
+            quarantined = str(quarantine_id)
+            self._settle(
+                item, Result(Outcome.QUARANTINED, quarantine_id=quarantined, reason=event.reason, message=event.message)
             )
 
-
-def _take_batch(queue: deque[_Item]) -> list[_Item]:
-    batch = [queue.popleft()]
-    size = batch[0].size
-    while queue and len(batch) < BATCH_EVENTS and size + queue[0].size <= BATCH_BYTES:
-        size += queue[0].size
-        batch.append(queue.popleft())
-    return batch
+    def _settle(self, item: _Item, result: Result) -> None:
+        if item.is_settled:
+            # Settled before the connection was lost; stored again, it says the same.
+            return
+        # Before the caller hears of it, and may send the next.
+        self._queued_bytes -= item.size
+        item.request.settle(item.position, result)
 
 
 def _fail(batch: list[_Item], error: Exception) -> None:

@@ -169,9 +169,10 @@ def _parse(payload: bytes) -> tuple[dict[str, Any], bytes]:
         raise _NotUnderstoodError(Reason.JSON_UNSTORABLE, "the payload is nested too deeply") from None
     except UnicodeDecodeError:
         raise _NotUnderstoodError(Reason.JSON_MALFORMED, "the payload is not UTF-8") from None
-    except msgspec.ValidationError:
-        raise _NotUnderstoodError(Reason.JSON_UNSTORABLE, "a number in the payload is too large") from None
-    except (msgspec.DecodeError, InvalidOperation) as error:
+    except (msgspec.ValidationError, InvalidOperation):
+        # More digits than an int may have, or an exponent beyond those of Decimal.
+        raise _NotUnderstoodError(Reason.JSON_UNSTORABLE, "a number in the payload is too large or too small") from None
+    except msgspec.DecodeError as error:
         # The parser's text says what and where (a byte's position), and quotes nothing of the payload.
         raise _NotUnderstoodError(Reason.JSON_MALFORMED, f"the payload is not JSON: {error}") from None
     if type(content) is not dict:
@@ -351,6 +352,14 @@ def _name(value: Any) -> str | None:
 
 
 def _key(parts: list[str]) -> str:
-    # A colon inside a part is escaped: other parts must not come to the same key.
-    key = ":".join(part.replace("%", "%25").replace(":", "%3A") for part in parts) if len(parts) > 1 else parts[0]
-    return key if len(key.encode()) <= KEY_BYTES else "sha256:" + hashlib.sha256(key.encode()).hexdigest()
+    # Ids by themselves, ids put together, and digests never come to the same key.
+    if len(parts) > 1:
+        # A colon inside a part is escaped: other parts must not come to the same whole.
+        key = "".join(":" + part.replace("%", "%25").replace(":", "%3A") for part in parts)
+        is_its_own = True
+    else:
+        [key] = parts
+        is_its_own = not key.startswith((":", "sha256:"))
+    if is_its_own and len(key.encode()) <= KEY_BYTES:
+        return key
+    return "sha256:" + hashlib.sha256(key.encode()).hexdigest()

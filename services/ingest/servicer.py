@@ -10,8 +10,8 @@ from hookline.events.v1 import events_pb2
 from hookline.ingest.v1 import ingest_service_pb2 as pb
 from hookline.ingest.v1 import ingest_service_pb2_grpc
 from services.ingest import store
-from services.ingest.committer import Committer, Result, Results
-from services.ingest.mapping import Incoming, Mapped, Mapper, Rejected, SetAside
+from services.ingest.committer import Committer, Outcome, Result, Results
+from services.ingest.mapping import Incoming, Mapped, Mapper, Reason, Rejected, SetAside
 from shared import db, page_tokens, requests
 from shared.errors import InvalidField, ServerStopping, Violation
 from shared.interceptors import Context
@@ -27,6 +27,11 @@ PREFIX_BYTES = 4096
 _STATUSES = {
     events_pb2.PROCESSING_STATUS_PROCESSED: store.Status.PROCESSED,
     events_pb2.PROCESSING_STATUS_FAILED: store.Status.FAILED,
+}
+_OUTCOMES = {outcome: pb.Outcome.Value(f"OUTCOME_{outcome.name}") for outcome in Outcome}
+_REASONS: dict[Reason | None, pb.OutcomeReason.ValueType] = {
+    None: pb.OUTCOME_REASON_UNSPECIFIED,
+    **{reason: pb.OutcomeReason.Value(f"OUTCOME_REASON_{reason}") for reason in Reason},
 }
 _MARK_OUTCOMES = {
     True: pb.MarkEventsResponse.MARK_OUTCOME_MARKED,
@@ -148,12 +153,12 @@ def _incoming(event: pb.IncomingEvent) -> Incoming:
 
 def _result(result: Result) -> pb.IngestResult:
     return pb.IngestResult(
-        outcome=pb.Outcome.Value(f"OUTCOME_{result.outcome.name}"),
+        outcome=_OUTCOMES[result.outcome],
         event_id=result.event_id,
         sequence=result.sequence,
         payload_differs=result.payload_differs,
         quarantine_id=result.quarantine_id,
-        reason=pb.OutcomeReason.Value(f"OUTCOME_REASON_{result.reason or 'UNSPECIFIED'}"),
+        reason=_REASONS[result.reason],
         message=result.message,
     )
 

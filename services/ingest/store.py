@@ -2,6 +2,7 @@
 
 import hashlib
 import uuid
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -95,11 +96,9 @@ async def store_events(connection: Connection, company_id: str, candidates: Sequ
 async def _store_conflicts(
     connection: Connection, company_id: str, candidates: Sequence[Candidate], stored: Sequence[Stored]
 ) -> None:
-    conflicts = {
-        (*one.key, one.event.payload_sha256): (one, lies.event_id)
-        for one, lies in zip(candidates, stored, strict=True)
-        if lies.differs
-    }
+    differing = [(one, lies.event_id) for one, lies in zip(candidates, stored, strict=True) if lies.differs]
+    conflicts = {(*one.key, one.event.payload_sha256): (one, event_id) for one, event_id in differing}
+    times = Counter((*one.key, one.event.payload_sha256) for one, _ in differing)
     if conflicts:
         await _sql.fetch(
             connection,
@@ -110,6 +109,7 @@ async def _store_conflicts(
             payload_sha256s=[digest for _, _, digest in conflicts],
             event_ids=[event_id for _, event_id in conflicts.values()],
             payloads=[one.event.payload for one, _ in conflicts.values()],
+            times=[times[key] for key in conflicts],
         )
 
 
@@ -117,6 +117,7 @@ async def store_quarantined(connection: Connection, company_id: str, events: Seq
     """Sets events aside; gives the id under which each lies. Committed when it returns."""
     keys = [(event.source, hashlib.sha256(event.payload).digest()) for event in events]
     first = dict(zip(reversed(keys), reversed(events), strict=True))
+    times = Counter(keys)
     rows = await _sql.fetch(
         connection,
         "store_quarantined",
@@ -128,6 +129,7 @@ async def store_quarantined(connection: Connection, company_id: str, events: Seq
         reasons=[event.reason for event in first.values()],
         messages=[event.message for event in first.values()],
         payloads=[event.payload for event in first.values()],
+        times=[times[key] for key in first],
     )
     ids = {(row["source"], row["payload_sha256"]): row["quarantine_id"] for row in rows}
     return [ids[key] for key in keys]

@@ -59,7 +59,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: the `reason` of the google.rpc.ErrorInfo that every error of Hookline carries, under the
-    domain "hookline" and without the prefix "ERROR_REASON_".
+    domain "hookline" and without the prefix "ERROR_REASON_". What gRPC itself refuses, such as a message over 16 MiB
+    (RESOURCE_EXHAUSTED), carries none.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0

@@ -100,6 +100,7 @@ class IngestServiceServicer:
     def IngestEventStream(self, request_iterator, context):
         """Takes batches for as long as the caller sends them, and acknowledges each once it is committed, in the order sent.
         The server reads a few batches ahead and then no further: a caller that waits to send is being held back on purpose.
+        The events of a batch are numbered in its order; batches that are under way together may be numbered in any order.
         An error status ends the stream; what was acknowledged before it is stored, the rest is to be sent again.
         INVALID_ARGUMENT as in IngestEvents.
         """

@@ -54,6 +54,7 @@ class IngestServiceStub:
     IngestEventStream: _grpc.StreamStreamMultiCallable[_ingest_service_pb2.IngestEventStreamRequest, _ingest_service_pb2.IngestEventStreamResponse]
     """Takes batches for as long as the caller sends them, and acknowledges each once it is committed, in the order sent.
     The server reads a few batches ahead and then no further: a caller that waits to send is being held back on purpose.
+    The events of a batch are numbered in its order; batches that are under way together may be numbered in any order.
     An error status ends the stream; what was acknowledged before it is stored, the rest is to be sent again.
     INVALID_ARGUMENT as in IngestEvents.
     """
@@ -96,6 +97,7 @@ class IngestServiceAsyncStub(IngestServiceStub):
     IngestEventStream: _aio.StreamStreamMultiCallable[_ingest_service_pb2.IngestEventStreamRequest, _ingest_service_pb2.IngestEventStreamResponse]  # type: ignore[assignment]
     """Takes batches for as long as the caller sends them, and acknowledges each once it is committed, in the order sent.
     The server reads a few batches ahead and then no further: a caller that waits to send is being held back on purpose.
+    The events of a batch are numbered in its order; batches that are under way together may be numbered in any order.
     An error status ends the stream; what was acknowledged before it is stored, the rest is to be sent again.
     INVALID_ARGUMENT as in IngestEvents.
     """
@@ -153,6 +155,7 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_ingest_service_pb2.IngestEventStreamResponse], _abc.AsyncIterator[_ingest_service_pb2.IngestEventStreamResponse]]:
         """Takes batches for as long as the caller sends them, and acknowledges each once it is committed, in the order sent.
         The server reads a few batches ahead and then no further: a caller that waits to send is being held back on purpose.
+        The events of a batch are numbered in its order; batches that are under way together may be numbered in any order.
         An error status ends the stream; what was acknowledged before it is stored, the rest is to be sent again.
         INVALID_ARGUMENT as in IngestEvents.
         """

@@ -51,27 +51,31 @@ JOIN hookline.event_keys k
     ON k.company_id = :company_id::text AND k.source = i.source AND k.dedup_key = i.dedup_key
 LEFT JOIN hookline.events e ON e.company_id = :company_id::text AND e.event_id = k.event_id;
 
--- name: store_conflicts(company_id, sources, dedup_keys, payload_sha256s, event_ids, payloads)
+-- name: store_conflicts(company_id, sources, dedup_keys, payload_sha256s, event_ids, payloads, times)
 -- Keeps payloads that came under a known key with another content. Sorted for the same reason as keys. Counting how
 -- often each came tells a platform that retries from one that contradicts itself.
-INSERT INTO hookline.event_conflicts AS c (company_id, source, dedup_key, payload_sha256, event_id, payload)
-SELECT :company_id::text, i.source, i.dedup_key, i.payload_sha256, i.event_id, i.payload
-FROM unnest(:sources::text[], :dedup_keys::text[], :payload_sha256s::bytea[], :event_ids::uuid[], :payloads::bytea[])
-    AS i (source, dedup_key, payload_sha256, event_id, payload)
+INSERT INTO hookline.event_conflicts AS c
+    (company_id, source, dedup_key, payload_sha256, event_id, payload, times_received)
+SELECT :company_id::text, i.source, i.dedup_key, i.payload_sha256, i.event_id, i.payload, i.times
+FROM unnest(:sources::text[], :dedup_keys::text[], :payload_sha256s::bytea[], :event_ids::uuid[], :payloads::bytea[],
+            :times::bigint[])
+    AS i (source, dedup_key, payload_sha256, event_id, payload, times)
 ORDER BY i.source COLLATE "C", i.dedup_key COLLATE "C", i.payload_sha256
 ON CONFLICT (company_id, source, dedup_key, payload_sha256) DO UPDATE
-SET times_received = c.times_received + 1;
+SET times_received = c.times_received + excluded.times_received;
 
--- name: store_quarantined(company_id, sources, payload_sha256s, quarantine_ids, platforms, reasons, messages, payloads)
+-- name: store_quarantined(company_id, sources, payload_sha256s, quarantine_ids, platforms, reasons, messages, payloads, times)
 -- Sets aside what could not be understood, each body once; a body that comes again is counted, and keeps its first id.
 INSERT INTO hookline.quarantine AS q
-    (company_id, source, payload_sha256, quarantine_id, platform, reason, message, payload)
-SELECT :company_id::text, i.source, i.payload_sha256, i.quarantine_id, i.platform, i.reason, i.message, i.payload
+    (company_id, source, payload_sha256, quarantine_id, platform, reason, message, payload, times_received)
+SELECT :company_id::text, i.source, i.payload_sha256, i.quarantine_id, i.platform, i.reason, i.message, i.payload,
+       i.times
 FROM unnest(:sources::text[], :payload_sha256s::bytea[], :quarantine_ids::uuid[], :platforms::text[],
-            :reasons::text[], :messages::text[], :payloads::bytea[])
-    AS i (source, payload_sha256, quarantine_id, platform, reason, message, payload)
+            :reasons::text[], :messages::text[], :payloads::bytea[], :times::bigint[])
+    AS i (source, payload_sha256, quarantine_id, platform, reason, message, payload, times)
 ORDER BY i.source COLLATE "C", i.payload_sha256
-ON CONFLICT (company_id, source, payload_sha256) DO UPDATE SET times_received = q.times_received + 1
+ON CONFLICT (company_id, source, payload_sha256) DO UPDATE
+SET times_received = q.times_received + excluded.times_received
 RETURNING q.source, q.payload_sha256, q.quarantine_id;
 
 -- name: list_quarantined(company_id, before_id, max_rows, prefix_bytes)

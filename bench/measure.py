@@ -1,0 +1,63 @@
+"""What a benchmark gives, and how it measures two things side by side."""
+
+import statistics
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+Turn = Callable[[int], Awaitable[float]]
+"""Does the work once, for the round whose number it gets, and gives its speed."""
+
+
+class InexactError(Exception):
+    """What was stored or exported is not what was sent: a speed then means nothing."""
+
+
+@dataclass(frozen=True)
+class AtLeast:
+    """A goal: the ratio is to be at least so much."""
+
+    ratio: float
+
+    def __str__(self) -> str:
+        return f"≥ {self.ratio:g}"
+
+    def holds(self, ratio: float) -> bool:
+        return ratio >= self.ratio
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One benchmark's result. `value` and `against_value` are in the same unit."""
+
+    id: str
+    value: float
+    unit: str
+    against: str
+    against_value: float
+    goal: AtLeast
+    details: Sequence[str] = ()
+    """Lines for a person to read, beside the table."""
+
+    @property
+    def ratio(self) -> float:
+        return self.value / self.against_value
+
+    @property
+    def holds(self) -> bool:
+        return self.goal.holds(self.ratio)
+
+
+async def side_by_side(rounds: int, ours: Turn, rival: Turn) -> tuple[list[float], list[float]]:
+    """Speeds of both, round by round. They take turns at going first, so that tables that grow, caches that fill and
+    a machine that slows down hit both alike."""
+    speeds: tuple[list[float], list[float]] = ([], [])
+    for number in range(rounds):
+        turns = [(speeds[0], ours), (speeds[1], rival)]
+        for noted, turn in turns if number % 2 == 0 else reversed(turns):
+            noted.append(await turn(number))
+    return speeds
+
+
+def spread(name: str, speeds: Sequence[float]) -> str:
+    """The median and the range of some speeds, for the details."""
+    return f"{name}: median {statistics.median(speeds):,.0f}, {min(speeds):,.0f} to {max(speeds):,.0f}"

@@ -1,0 +1,175 @@
+-- What the migrations come to, without the months' partitions. Written by `make schema`; do not edit.
+
+CREATE SCHEMA hookline;
+
+CREATE TYPE hookline.processing_status AS ENUM (
+    'pending',
+    'processed',
+    'failed'
+);
+
+CREATE FUNCTION hookline.create_event_partitions(months_ahead integer) RETURNS SETOF text
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    this_month date := date_trunc('month', clock_timestamp() AT TIME ZONE 'UTC')::date;
+    month_start date;
+    month_end date;
+    partition_name text;
+BEGIN
+    -- Two processes that find the same month missing.
+    PERFORM pg_advisory_xact_lock(hashtext('hookline.create_event_partitions'));
+    FOR month IN 0..months_ahead LOOP
+        month_start := this_month + make_interval(months => month);
+        month_end := month_start + interval '1 month';
+        partition_name := 'events_' || to_char(month_start, 'YYYY_MM');
+        CONTINUE WHEN to_regclass(format('hookline.%I', partition_name)) IS NOT NULL;
+        EXECUTE format('CREATE TABLE hookline.%I (LIKE hookline.events INCLUDING DEFAULTS INCLUDING CONSTRAINTS)',
+                       partition_name);
+        EXECUTE format('ALTER TABLE hookline.events ATTACH PARTITION hookline.%I FOR VALUES FROM (%L) TO (%L)',
+                       partition_name,
+                       month_start::timestamp AT TIME ZONE 'UTC', month_end::timestamp AT TIME ZONE 'UTC');
+        RETURN NEXT partition_name;
+    END LOOP;
+END
+$$;
+
+CREATE FUNCTION hookline.csv_text(cell text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+    -- By the first character's code: = + - @ TAB CR.
+    SELECT CASE WHEN ascii(cell) IN (61, 43, 45, 64, 9, 13) THEN '''' || cell ELSE cell END
+$$;
+
+CREATE FUNCTION hookline.rfc3339(moment timestamp with time zone) RETURNS text
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$
+    SELECT to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+$$;
+
+CREATE TABLE hookline.companies (
+    company_id text NOT NULL COLLATE pg_catalog."C",
+    last_sequence bigint DEFAULT 0 NOT NULL,
+    last_received_time timestamp with time zone,
+    last_change bigint DEFAULT 0 NOT NULL,
+    created_time timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT companies_last_change_check CHECK ((last_change >= 0)),
+    CONSTRAINT companies_last_sequence_check CHECK ((last_sequence >= 0))
+);
+
+CREATE TABLE hookline.event_conflicts (
+    company_id text NOT NULL COLLATE pg_catalog."C",
+    source text NOT NULL COLLATE pg_catalog."C",
+    dedup_key text NOT NULL COLLATE pg_catalog."C",
+    payload_sha256 bytea NOT NULL,
+    event_id uuid NOT NULL,
+    payload bytea NOT NULL,
+    first_received_time timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    times_received bigint DEFAULT 1 NOT NULL,
+    CONSTRAINT event_conflicts_payload_sha256_check CHECK ((octet_length(payload_sha256) = 32))
+);
+
+CREATE TABLE hookline.event_keys (
+    company_id text NOT NULL COLLATE pg_catalog."C",
+    source text NOT NULL COLLATE pg_catalog."C",
+    dedup_key text NOT NULL COLLATE pg_catalog."C",
+    event_id uuid NOT NULL,
+    payload_sha256 bytea NOT NULL,
+    CONSTRAINT event_keys_dedup_key_check CHECK ((octet_length(dedup_key) <= 255)),
+    CONSTRAINT event_keys_payload_sha256_check CHECK ((octet_length(payload_sha256) = 32))
+);
+
+CREATE TABLE hookline.event_status (
+    company_id text NOT NULL COLLATE pg_catalog."C",
+    sequence bigint NOT NULL,
+    change bigint NOT NULL,
+    status hookline.processing_status NOT NULL,
+    error text,
+    marked_time timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT event_status_change_check CHECK ((change > 0)),
+    CONSTRAINT event_status_check CHECK (((error IS NULL) OR (status = 'failed'::hookline.processing_status))),
+    CONSTRAINT event_status_status_check CHECK ((status <> 'pending'::hookline.processing_status))
+);
+
+CREATE TABLE hookline.events (
+    company_id text NOT NULL COLLATE pg_catalog."C",
+    sequence bigint NOT NULL,
+    received_time timestamp with time zone NOT NULL,
+    occurred_time timestamp with time zone NOT NULL,
+    event_id uuid NOT NULL,
+    source text NOT NULL COLLATE pg_catalog."C",
+    platform text NOT NULL COLLATE pg_catalog."C",
+    type text NOT NULL COLLATE pg_catalog."C",
+    dedup_key text NOT NULL COLLATE pg_catalog."C",
+    customer_name text,
+    product_name text,
+    total numeric,
+    currency text COLLATE pg_catalog."C",
+    payload jsonb NOT NULL,
+    CONSTRAINT events_sequence_check CHECK ((sequence > 0))
+)
+PARTITION BY RANGE (received_time);
+
+CREATE TABLE hookline.quarantine (
+    company_id text NOT NULL COLLATE pg_catalog."C",
+    source text NOT NULL COLLATE pg_catalog."C",
+    payload_sha256 bytea NOT NULL,
+    quarantine_id uuid NOT NULL,
+    platform text NOT NULL COLLATE pg_catalog."C",
+    reason text NOT NULL COLLATE pg_catalog."C",
+    message text NOT NULL,
+    payload bytea NOT NULL,
+    quarantined_time timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    times_received bigint DEFAULT 1 NOT NULL,
+    CONSTRAINT quarantine_payload_sha256_check CHECK ((octet_length(payload_sha256) = 32))
+);
+
+CREATE TABLE hookline.schema_migrations (
+    version integer NOT NULL,
+    name text NOT NULL,
+    sha256 text NOT NULL,
+    applied_time timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
+
+CREATE TABLE hookline.unprocessed (
+    company_id text NOT NULL COLLATE pg_catalog."C",
+    sequence bigint NOT NULL
+);
+
+ALTER TABLE ONLY hookline.companies
+    ADD CONSTRAINT companies_pkey PRIMARY KEY (company_id);
+
+ALTER TABLE ONLY hookline.event_conflicts
+    ADD CONSTRAINT event_conflicts_pkey PRIMARY KEY (company_id, source, dedup_key, payload_sha256);
+
+ALTER TABLE ONLY hookline.event_keys
+    ADD CONSTRAINT event_keys_pkey PRIMARY KEY (company_id, source, dedup_key);
+
+ALTER TABLE ONLY hookline.event_status
+    ADD CONSTRAINT event_status_pkey PRIMARY KEY (company_id, sequence, change);
+
+ALTER TABLE ONLY hookline.events
+    ADD CONSTRAINT events_pkey PRIMARY KEY (company_id, sequence, received_time);
+
+ALTER TABLE ONLY hookline.quarantine
+    ADD CONSTRAINT quarantine_pkey PRIMARY KEY (company_id, source, payload_sha256);
+
+ALTER TABLE ONLY hookline.schema_migrations
+    ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (version);
+
+ALTER TABLE ONLY hookline.unprocessed
+    ADD CONSTRAINT unprocessed_pkey PRIMARY KEY (company_id, sequence);
+
+CREATE INDEX events_event_id ON ONLY hookline.events USING btree (company_id, event_id);
+
+CREATE INDEX events_occurred_time ON ONLY hookline.events USING btree (company_id, occurred_time, sequence);
+
+CREATE INDEX events_payload ON ONLY hookline.events USING gin (company_id, ((sequence >> 16)), payload jsonb_path_ops);
+
+CREATE INDEX events_source ON ONLY hookline.events USING btree (company_id, source, sequence);
+
+CREATE INDEX events_type ON ONLY hookline.events USING btree (company_id, type, sequence);
+
+CREATE INDEX events_words ON ONLY hookline.events USING gin (company_id, ((sequence >> 16)), to_tsvector('simple'::regconfig, ((COALESCE(customer_name, ''::text) || ' '::text) || COALESCE(product_name, ''::text))));
+
+CREATE UNIQUE INDEX quarantine_id ON hookline.quarantine USING btree (company_id, quarantine_id);

@@ -1,0 +1,116 @@
+"""Every reason of the contract is raised over the wire at least once, with the status that the contract promises."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import grpc
+import pytest
+
+from hookline.events.v1.error_reason_pb2 import ErrorReason
+from hookline.export.v1.event_query_service_pb2 import GetEventRequest, ListEventsRequest
+from hookline.ingest.v1 import ingest_service_pb2 as pb
+from shared.db import Connection
+from tests.blocking import blocked, is_waiting_for_a_lock
+from tests.in_process import exporting, ingesting
+from tests.proxy import proxied
+from tests.refusals import Refusal, refused
+from tests.samples import grapfy, incoming, send
+from tests.waiting import eventually
+
+NOBODYS = "00000000-0000-7000-8000-000000000001"
+
+
+async def invalid_field(url: str, connection: Connection) -> Refusal:
+    async with exporting(url) as export:
+        return await refused(export.query.ListEvents(ListEventsRequest(company_id="acme", page_size=-1)))
+
+
+async def malformed_message(url: str, connection: Connection) -> Refusal:
+    async with ingesting(url) as ingest:
+        return await refused(ingest.raw("unary_unary", "/hookline.ingest.v1.IngestService/MarkEvents")(b"\xff"))
+
+
+async def invalid_page_token(url: str, connection: Connection) -> Refusal:
+    async with exporting(url) as export:
+        return await refused(export.query.ListEvents(ListEventsRequest(company_id="acme", page_token="made up")))
+
+
+async def event_not_found(url: str, connection: Connection) -> Refusal:
+    async with exporting(url) as export:
+        refusal = await refused(export.query.GetEvent(GetEventRequest(company_id="acme", event_id=NOBODYS)))
+    assert refusal.metadata == {"event_id": NOBODYS}
+    return refusal
+
+
+async def ingest_queue_full(url: str, connection: Connection) -> Refusal:
+    large = grapfy(x="x" * 900_000)
+    async with ingesting(url, max_queued_bytes=1024 * 1024) as ingest:
+        async with blocked(connection):
+            sending = asyncio.ensure_future(send(ingest.stub, "acme", [large]))
+            await eventually(lambda: is_waiting_for_a_lock(connection), what="a batch waits for the company's row")
+            refusal = await refused(send(ingest.stub, "acme", [large]))
+        await sending
+    assert refusal.retry_seconds
+    return refusal
+
+
+async def database_unavailable(url: str, connection: Connection) -> Refusal:
+    async with proxied(url) as proxy, exporting(proxy.url) as export:
+        proxy.cut()
+        return await refused(export.query.GetEvent(GetEventRequest(company_id="acme", event_id=NOBODYS)))
+
+
+async def server_stopping(url: str, connection: Connection) -> Refusal:
+    async with ingesting(url) as ingest:
+        stream = ingest.stub.IngestEventStream()
+        await stream.write(pb.IngestEventStreamRequest(company_id="acme", events=[incoming(grapfy())]))
+        await stream.read()
+        ingest.stopping.set()
+        return await refused(stream.read())
+
+
+async def deadline_exceeded(url: str, connection: Connection) -> Refusal:
+    async with ingesting(url, max_call_seconds=0.2) as ingest, blocked(connection):
+        return await refused(send(ingest.stub, "acme", [grapfy()]))
+
+
+async def method_not_found(url: str, connection: Connection) -> Refusal:
+    async with ingesting(url) as ingest:
+        return await refused(ingest.raw("unary_unary", "/hookline.ingest.v1.IngestService/Forget")(b""))
+
+
+async def internal(url: str, connection: Connection) -> Refusal:
+    await connection.execute("ALTER TABLE hookline.companies RENAME COLUMN last_change TO last_change_secret")
+    async with exporting(url) as export:
+        request = ListEventsRequest(company_id="acme")
+        refusal = await refused(export.query.ListEvents(request, metadata=[("x-request-id", "request-7")]))
+    assert refusal.metadata == {"request_id": "request-7"}
+    assert "request-7" in refusal.message
+    assert "secret" not in refusal.message
+    assert "last_change" not in refusal.message
+    return refusal
+
+
+Sample = Callable[[str, Connection], Awaitable[Refusal]]
+SAMPLES: dict[str, tuple[grpc.StatusCode, Sample]] = {
+    "INVALID_FIELD": (grpc.StatusCode.INVALID_ARGUMENT, invalid_field),
+    "MALFORMED_MESSAGE": (grpc.StatusCode.INVALID_ARGUMENT, malformed_message),
+    "INVALID_PAGE_TOKEN": (grpc.StatusCode.INVALID_ARGUMENT, invalid_page_token),
+    "EVENT_NOT_FOUND": (grpc.StatusCode.NOT_FOUND, event_not_found),
+    "INGEST_QUEUE_FULL": (grpc.StatusCode.RESOURCE_EXHAUSTED, ingest_queue_full),
+    "DATABASE_UNAVAILABLE": (grpc.StatusCode.UNAVAILABLE, database_unavailable),
+    "SERVER_STOPPING": (grpc.StatusCode.UNAVAILABLE, server_stopping),
+    "DEADLINE_EXCEEDED": (grpc.StatusCode.DEADLINE_EXCEEDED, deadline_exceeded),
+    "METHOD_NOT_FOUND": (grpc.StatusCode.UNIMPLEMENTED, method_not_found),
+    "INTERNAL": (grpc.StatusCode.INTERNAL, internal),
+}
+REASONS = [name.removeprefix("ERROR_REASON_") for name, _ in ErrorReason.items() if name != "ERROR_REASON_UNSPECIFIED"]
+
+
+@pytest.mark.parametrize("reason", REASONS)
+async def test_every_reason_is_raised_over_the_wire(reason: str, database_url: str, connection: Connection) -> None:
+    assert reason in SAMPLES, "a new reason needs a sample here"
+    code, sample = SAMPLES[reason]
+    refusal = await sample(database_url, connection)
+    assert (refusal.reason, refusal.code) == (reason, code)
+    assert refusal.message

@@ -1,0 +1,127 @@
+"""What every service does beside its calls: health, reflection, metrics, request ids, and saying what is wrong."""
+
+import asyncio
+import re
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from hookline.ingest.v1 import ingest_service_pb2 as pb
+from services.suite.ports import free_address
+from shared.db import Connection
+from shared.errors import OperatorError
+from tests.blocking import blocked, is_waiting_for_a_lock
+from tests.in_process import Exporting, Ingesting, exporting, ingesting
+from tests.ledger import check_ledger
+from tests.refusals import refused
+from tests.samples import grapfy, incoming, outcomes, send
+from tests.waiting import eventually
+
+INGEST = "hookline.ingest.v1.IngestService"
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+async def test_health_knows_each_service(ingest: Ingesting, export: Exporting) -> None:
+    for channel, names in (
+        (ingest.channel, ["", INGEST]),
+        (export.channel, ["", "hookline.export.v1.ExportService", "hookline.export.v1.EventQueryService"]),
+    ):
+        health = health_pb2_grpc.HealthStub(channel)
+        for name in names:
+            assert (await health.Check(health_pb2.HealthCheckRequest(service=name))).status == SERVING
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await health.Check(health_pb2.HealthCheckRequest(service="nope"))
+        assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+async def reflected(channel: grpc.aio.Channel) -> set[str]:
+    stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+    request = reflection_pb2.ServerReflectionRequest(list_services="")
+    async for answer in stub.ServerReflectionInfo(iter([request])):
+        return {service.name for service in answer.list_services_response.service}
+    raise AssertionError("no answer")
+
+
+async def test_reflection_lists_the_services_unless_it_is_off(
+    ingest: Ingesting, export: Exporting, database_url: str
+) -> None:
+    assert INGEST in await reflected(ingest.channel)
+    assert await reflected(export.channel) >= {
+        "hookline.export.v1.ExportService",
+        "hookline.export.v1.EventQueryService",
+        "grpc.health.v1.Health",
+    }
+    async with ingesting(database_url, reflection=False) as without:
+        refusal = await refused(reflected(without.channel))
+        assert refusal.reason == "METHOD_NOT_FOUND"
+
+
+async def test_metrics_count_the_calls(database_url: str) -> None:
+    address = free_address()
+    async with ingesting(database_url, metrics_address=address) as ingest:
+        await send(ingest.stub, "acme", [grapfy()])
+        reader, writer = await asyncio.open_connection(*address.split(":"))
+        writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
+        text = (await reader.read()).decode()
+        writer.close()
+        await writer.wait_closed()
+    assert re.search(rf'hookline_grpc_calls_total{{code="OK",method="{INGEST}/IngestEvents"}} [1-9]', text)
+    assert "acme" not in text
+
+
+async def test_a_refusal_carries_the_request_id(ingest: Ingesting) -> None:
+    async def request_id(sent: str | None) -> str:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await ingest.stub.IngestEvents(
+                pb.IngestEventsRequest(), metadata=[("x-request-id", sent)] if sent is not None else []
+            )
+        return str(dict(caught.value.trailing_metadata() or ())["x-request-id"])
+
+    assert await request_id("mine-7") == "mine-7"
+    assert re.fullmatch(r"[0-9a-f]{32}", await request_id(None))
+    assert await request_id("x" * 200) != "x" * 200
+
+
+async def test_a_stopping_server_finishes_what_is_under_way(database_url: str, connection: Connection) -> None:
+    async with ingesting(database_url, drain_seconds=20) as ingest:
+        health = health_pb2_grpc.HealthStub(ingest.channel)
+        watch = health.Watch(health_pb2.HealthCheckRequest(service=INGEST))
+        assert (await watch.read()).status == SERVING
+        async with blocked(connection):
+            sending = asyncio.ensure_future(send(ingest.stub, "acme", [grapfy(1)]))
+            await eventually(lambda: is_waiting_for_a_lock(connection), what="the call is under way")
+            ingest.stopping.set()
+            assert (await watch.read()).status == NOT_SERVING
+        assert outcomes(await sending) == ["ACCEPTED"]
+        watch.cancel()
+        await ingest.stopped
+    await check_ledger(connection, {"acme": 1})
+
+
+async def test_a_taken_port_is_told(ingest: Ingesting, database_url: str) -> None:
+    with pytest.raises(OperatorError, match=r"can't be listened on: the port is taken"):
+        async with ingesting(database_url, ingest_address=ingest.address):
+            pass
+
+
+async def test_other_machines_are_kept_out_unless_allowed(database_url: str) -> None:
+    for address in ("0.0.0.0:0", "[::]:0", "example.com:0"):
+        with pytest.raises(OperatorError, match=r"HOOKLINE_ALLOW_INSECURE=true"):
+            async with exporting(database_url, export_address=address):
+                pass
+
+
+async def test_a_database_without_the_schema_is_told(empty_database_url: str) -> None:
+    for starting in (ingesting, exporting):
+        with pytest.raises(OperatorError, match=r"`python -m services migrate` brings it up to date"):
+            async with starting(empty_database_url):
+                pass
+
+
+async def test_an_event_by_itself_is_answered_like_one_in_a_batch(ingest: Ingesting) -> None:
+    for payload, expected in ((grapfy(), "ACCEPTED"), (grapfy(), "DUPLICATE"), (b"", "REJECTED PAYLOAD_EMPTY")):
+        request = pb.IngestEventRequest(company_id="acme", event=incoming(payload))
+        assert outcomes([(await ingest.stub.IngestEvent(request)).result]) == [expected]
