@@ -8,6 +8,20 @@ CREATE TYPE hookline.processing_status AS ENUM (
     'failed'
 );
 
+CREATE TYPE hookline.sync_run_state AS ENUM (
+    'queued',
+    'running',
+    'waiting',
+    'succeeded',
+    'failed',
+    'cancelled'
+);
+
+CREATE TYPE hookline.sync_trigger AS ENUM (
+    'schedule',
+    'request'
+);
+
 CREATE FUNCTION hookline.create_event_partitions(months_ahead integer) RETURNS SETOF text
     LANGUAGE plpgsql
     AS $$
@@ -131,6 +145,56 @@ CREATE TABLE hookline.schema_migrations (
     applied_time timestamp with time zone DEFAULT clock_timestamp() NOT NULL
 );
 
+CREATE TABLE hookline.sources (
+    company_id text NOT NULL COLLATE pg_catalog."C",
+    source text NOT NULL COLLATE pg_catalog."C",
+    platform text NOT NULL COLLATE pg_catalog."C",
+    base_url text NOT NULL,
+    credential bytea NOT NULL,
+    parameters jsonb DEFAULT '{}'::jsonb NOT NULL,
+    created_time timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    schedule_interval interval,
+    next_run_time timestamp with time zone,
+    CONSTRAINT sources_parameters_check CHECK ((jsonb_typeof(parameters) = 'object'::text)),
+    CONSTRAINT sources_schedule CHECK (((schedule_interval IS NULL) = (next_run_time IS NULL))),
+    CONSTRAINT sources_schedule_interval_check CHECK ((schedule_interval >= '00:01:00'::interval))
+);
+
+CREATE TABLE hookline.sync_runs (
+    company_id text NOT NULL COLLATE pg_catalog."C",
+    run_id uuid NOT NULL,
+    source text NOT NULL COLLATE pg_catalog."C",
+    state hookline.sync_run_state DEFAULT 'queued'::hookline.sync_run_state NOT NULL,
+    trigger hookline.sync_trigger NOT NULL,
+    request_id text COLLATE pg_catalog."C",
+    start_time timestamp with time zone NOT NULL,
+    created_time timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    ended_time timestamp with time zone,
+    attempt integer DEFAULT 0 NOT NULL,
+    lease_until timestamp with time zone,
+    next_attempt_time timestamp with time zone,
+    kicked_time timestamp with time zone,
+    cancel_requested boolean DEFAULT false NOT NULL,
+    error text,
+    cursor text,
+    synced_time timestamp with time zone,
+    pages bigint DEFAULT 0 NOT NULL,
+    fetched bigint DEFAULT 0 NOT NULL,
+    accepted bigint DEFAULT 0 NOT NULL,
+    duplicates bigint DEFAULT 0 NOT NULL,
+    quarantined bigint DEFAULT 0 NOT NULL,
+    rejected bigint DEFAULT 0 NOT NULL,
+    retries bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT sync_runs_attempt_check CHECK ((attempt >= 0)),
+    CONSTRAINT sync_runs_begun CHECK (((attempt > 0) OR (state = ANY (ARRAY['queued'::hookline.sync_run_state, 'cancelled'::hookline.sync_run_state])))),
+    CONSTRAINT sync_runs_cancelled CHECK (((state <> 'cancelled'::hookline.sync_run_state) OR cancel_requested)),
+    CONSTRAINT sync_runs_counts CHECK ((fetched = (((accepted + duplicates) + quarantined) + rejected))),
+    CONSTRAINT sync_runs_ended CHECK (((state = ANY (ARRAY['succeeded'::hookline.sync_run_state, 'failed'::hookline.sync_run_state, 'cancelled'::hookline.sync_run_state])) = (ended_time IS NOT NULL))),
+    CONSTRAINT sync_runs_error CHECK (((state <> ALL (ARRAY['waiting'::hookline.sync_run_state, 'failed'::hookline.sync_run_state])) OR (error IS NOT NULL))),
+    CONSTRAINT sync_runs_lease CHECK (((state = 'running'::hookline.sync_run_state) = (lease_until IS NOT NULL))),
+    CONSTRAINT sync_runs_waiting CHECK (((state = 'waiting'::hookline.sync_run_state) = (next_attempt_time IS NOT NULL)))
+);
+
 CREATE TABLE hookline.unprocessed (
     company_id text NOT NULL COLLATE pg_catalog."C",
     sequence bigint NOT NULL
@@ -157,6 +221,12 @@ ALTER TABLE ONLY hookline.quarantine
 ALTER TABLE ONLY hookline.schema_migrations
     ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (version);
 
+ALTER TABLE ONLY hookline.sources
+    ADD CONSTRAINT sources_pkey PRIMARY KEY (company_id, source);
+
+ALTER TABLE ONLY hookline.sync_runs
+    ADD CONSTRAINT sync_runs_pkey PRIMARY KEY (company_id, run_id);
+
 ALTER TABLE ONLY hookline.unprocessed
     ADD CONSTRAINT unprocessed_pkey PRIMARY KEY (company_id, sequence);
 
@@ -173,3 +243,16 @@ CREATE INDEX events_type ON ONLY hookline.events USING btree (company_id, type, 
 CREATE INDEX events_words ON ONLY hookline.events USING gin (company_id, ((sequence >> 16)), to_tsvector('simple'::regconfig, ((COALESCE(customer_name, ''::text) || ' '::text) || COALESCE(product_name, ''::text))));
 
 CREATE UNIQUE INDEX quarantine_id ON hookline.quarantine USING btree (company_id, quarantine_id);
+
+CREATE INDEX sources_due ON hookline.sources USING btree (next_run_time) WHERE (next_run_time IS NOT NULL);
+
+CREATE UNIQUE INDEX sync_runs_active ON hookline.sync_runs USING btree (company_id, source) WHERE (state = ANY (ARRAY['queued'::hookline.sync_run_state, 'running'::hookline.sync_run_state, 'waiting'::hookline.sync_run_state]));
+
+CREATE INDEX sync_runs_awake ON hookline.sync_runs USING btree (state) WHERE (state = ANY (ARRAY['queued'::hookline.sync_run_state, 'running'::hookline.sync_run_state, 'waiting'::hookline.sync_run_state]));
+
+CREATE UNIQUE INDEX sync_runs_request ON hookline.sync_runs USING btree (company_id, request_id) WHERE (request_id IS NOT NULL);
+
+CREATE INDEX sync_runs_source ON hookline.sync_runs USING btree (company_id, source, run_id);
+
+ALTER TABLE ONLY hookline.sync_runs
+    ADD CONSTRAINT sync_runs_company_id_source_fkey FOREIGN KEY (company_id, source) REFERENCES hookline.sources(company_id, source) ON DELETE CASCADE;

@@ -9,12 +9,14 @@ import pytest
 from hookline.events.v1.error_reason_pb2 import ErrorReason
 from hookline.export.v1.event_query_service_pb2 import GetEventRequest, ListEventsRequest
 from hookline.ingest.v1 import ingest_service_pb2 as pb
+from hookline.sync.v1 import sync_service_pb2 as sync
 from shared.db import Connection
 from tests.blocking import blocked, is_waiting_for_a_lock
 from tests.in_process import exporting, ingesting
 from tests.proxy import proxied
 from tests.refusals import Refusal, refused
 from tests.samples import grapfy, incoming, send
+from tests.sync_in_process import syncing
 from tests.waiting import eventually
 
 NOBODYS = "00000000-0000-7000-8000-000000000001"
@@ -91,6 +93,42 @@ async def internal(url: str, connection: Connection) -> Refusal:
     return refusal
 
 
+def source() -> sync.CreateSourceRequest:
+    return sync.CreateSourceRequest(
+        company_id="acme",
+        source="loja",
+        platform="grapfy",
+        base_url="https://example.com",
+        credential="secret",
+        parameters={"webhookSettingId": "1"},
+    )
+
+
+async def source_not_found(url: str, connection: Connection) -> Refusal:
+    async with syncing(url) as service:
+        return await refused(service.stub.StopSchedule(sync.StopScheduleRequest(company_id="acme", source="loja")))
+
+
+async def source_exists(url: str, connection: Connection) -> Refusal:
+    async with syncing(url) as service:
+        await service.stub.CreateSource(source())
+        return await refused(service.stub.CreateSource(source()))
+
+
+async def sync_run_active(url: str, connection: Connection) -> Refusal:
+    async with syncing(url) as service:
+        await service.stub.CreateSource(source())
+        await service.stub.TriggerSync(sync.TriggerSyncRequest(company_id="acme"))
+        return await refused(service.stub.DeleteSource(sync.DeleteSourceRequest(company_id="acme", source="loja")))
+
+
+async def sync_run_not_found(url: str, connection: Connection) -> Refusal:
+    async with syncing(url) as service:
+        refusal = await refused(service.stub.GetSyncRun(sync.GetSyncRunRequest(company_id="acme", run_id=NOBODYS)))
+    assert refusal.metadata == {"run_id": NOBODYS}
+    return refusal
+
+
 Sample = Callable[[str, Connection], Awaitable[Refusal]]
 SAMPLES: dict[str, tuple[grpc.StatusCode, Sample]] = {
     "INVALID_FIELD": (grpc.StatusCode.INVALID_ARGUMENT, invalid_field),
@@ -103,6 +141,10 @@ SAMPLES: dict[str, tuple[grpc.StatusCode, Sample]] = {
     "DEADLINE_EXCEEDED": (grpc.StatusCode.DEADLINE_EXCEEDED, deadline_exceeded),
     "METHOD_NOT_FOUND": (grpc.StatusCode.UNIMPLEMENTED, method_not_found),
     "INTERNAL": (grpc.StatusCode.INTERNAL, internal),
+    "SOURCE_NOT_FOUND": (grpc.StatusCode.NOT_FOUND, source_not_found),
+    "SOURCE_EXISTS": (grpc.StatusCode.ALREADY_EXISTS, source_exists),
+    "SYNC_RUN_ACTIVE": (grpc.StatusCode.FAILED_PRECONDITION, sync_run_active),
+    "SYNC_RUN_NOT_FOUND": (grpc.StatusCode.NOT_FOUND, sync_run_not_found),
 }
 REASONS = [name.removeprefix("ERROR_REASON_") for name, _ in ErrorReason.items() if name != "ERROR_REASON_UNSPECIFIED"]
 
