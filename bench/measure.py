@@ -26,6 +26,19 @@ class AtLeast:
 
 
 @dataclass(frozen=True)
+class Below:
+    """A goal: the ratio is to be less than so much."""
+
+    ratio: float
+
+    def __str__(self) -> str:
+        return f"< {self.ratio:g}"
+
+    def holds(self, ratio: float) -> bool:
+        return ratio < self.ratio
+
+
+@dataclass(frozen=True)
 class Measurement:
     """One benchmark's result. `value` and `against_value` are in the same unit."""
 
@@ -34,7 +47,7 @@ class Measurement:
     unit: str
     against: str
     against_value: float
-    goal: AtLeast
+    goal: AtLeast | Below
     details: Sequence[str] = ()
     """Lines for a person to read, beside the table."""
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 class Bench:
     """A running suite, and the ways into it."""
 
+    suite: Suite
     client: AsyncClient
     ingest: "IngestServiceAsyncStub"
     database: Connection
@@ -57,7 +58,9 @@ async def running() -> AsyncIterator[Bench]:
             database_url=None,
             data_dir=Path(folder),
             ingest_address=free_address(),
+            sync_address=free_address(),
             export_address=free_address(),
+            allow_loopback_sources=True,
             metrics_address=None,
             log_level="warning",
         )
@@ -67,10 +70,11 @@ async def running() -> AsyncIterator[Bench]:
                 addresses = suite.addresses
                 database = await asyncpg.connect(suite.database_url)
                 async with (
-                    AsyncClient(addresses["ingest"], addresses["export"]) as client,
+                    AsyncClient(addresses["ingest"], addresses["export"], addresses["sync"]) as client,
                     grpc.aio.insecure_channel(addresses["ingest"], CHANNEL_OPTIONS) as channel,
                 ):
-                    yield Bench(client, IngestServiceStub(channel), database, suite.database_url, suite.postgres.psql)
+                    stub, psql = IngestServiceStub(channel), suite.postgres.psql
+                    yield Bench(suite, client, stub, database, suite.database_url, psql)
                 await database.close()
         finally:
             await EmbeddedPostgres(Path(folder)).destroy()

@@ -160,17 +160,23 @@ CREATE TABLE hookline.sources (
     CONSTRAINT sources_schedule_interval_check CHECK ((schedule_interval >= '00:01:00'::interval))
 );
 
+CREATE TABLE hookline.sync_requests (
+    company_id text NOT NULL COLLATE pg_catalog."C",
+    request_id text NOT NULL COLLATE pg_catalog."C",
+    run_id uuid NOT NULL
+);
+
 CREATE TABLE hookline.sync_runs (
     company_id text NOT NULL COLLATE pg_catalog."C",
     run_id uuid NOT NULL,
     source text NOT NULL COLLATE pg_catalog."C",
     state hookline.sync_run_state DEFAULT 'queued'::hookline.sync_run_state NOT NULL,
     trigger hookline.sync_trigger NOT NULL,
-    request_id text COLLATE pg_catalog."C",
     start_time timestamp with time zone NOT NULL,
     created_time timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     ended_time timestamp with time zone,
     attempt integer DEFAULT 0 NOT NULL,
+    failures integer DEFAULT 0 NOT NULL,
     lease_until timestamp with time zone,
     next_attempt_time timestamp with time zone,
     kicked_time timestamp with time zone,
@@ -191,6 +197,7 @@ CREATE TABLE hookline.sync_runs (
     CONSTRAINT sync_runs_counts CHECK ((fetched = (((accepted + duplicates) + quarantined) + rejected))),
     CONSTRAINT sync_runs_ended CHECK (((state = ANY (ARRAY['succeeded'::hookline.sync_run_state, 'failed'::hookline.sync_run_state, 'cancelled'::hookline.sync_run_state])) = (ended_time IS NOT NULL))),
     CONSTRAINT sync_runs_error CHECK (((state <> ALL (ARRAY['waiting'::hookline.sync_run_state, 'failed'::hookline.sync_run_state])) OR (error IS NOT NULL))),
+    CONSTRAINT sync_runs_failures_check CHECK ((failures >= 0)),
     CONSTRAINT sync_runs_lease CHECK (((state = 'running'::hookline.sync_run_state) = (lease_until IS NOT NULL))),
     CONSTRAINT sync_runs_waiting CHECK (((state = 'waiting'::hookline.sync_run_state) = (next_attempt_time IS NOT NULL)))
 );
@@ -224,6 +231,9 @@ ALTER TABLE ONLY hookline.schema_migrations
 ALTER TABLE ONLY hookline.sources
     ADD CONSTRAINT sources_pkey PRIMARY KEY (company_id, source);
 
+ALTER TABLE ONLY hookline.sync_requests
+    ADD CONSTRAINT sync_requests_pkey PRIMARY KEY (company_id, request_id);
+
 ALTER TABLE ONLY hookline.sync_runs
     ADD CONSTRAINT sync_runs_pkey PRIMARY KEY (company_id, run_id);
 
@@ -246,13 +256,16 @@ CREATE UNIQUE INDEX quarantine_id ON hookline.quarantine USING btree (company_id
 
 CREATE INDEX sources_due ON hookline.sources USING btree (next_run_time) WHERE (next_run_time IS NOT NULL);
 
+CREATE INDEX sync_requests_run ON hookline.sync_requests USING btree (company_id, run_id);
+
 CREATE UNIQUE INDEX sync_runs_active ON hookline.sync_runs USING btree (company_id, source) WHERE (state = ANY (ARRAY['queued'::hookline.sync_run_state, 'running'::hookline.sync_run_state, 'waiting'::hookline.sync_run_state]));
 
 CREATE INDEX sync_runs_awake ON hookline.sync_runs USING btree (state) WHERE (state = ANY (ARRAY['queued'::hookline.sync_run_state, 'running'::hookline.sync_run_state, 'waiting'::hookline.sync_run_state]));
 
-CREATE UNIQUE INDEX sync_runs_request ON hookline.sync_runs USING btree (company_id, request_id) WHERE (request_id IS NOT NULL);
-
 CREATE INDEX sync_runs_source ON hookline.sync_runs USING btree (company_id, source, run_id);
+
+ALTER TABLE ONLY hookline.sync_requests
+    ADD CONSTRAINT sync_requests_company_id_run_id_fkey FOREIGN KEY (company_id, run_id) REFERENCES hookline.sync_runs(company_id, run_id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY hookline.sync_runs
     ADD CONSTRAINT sync_runs_company_id_source_fkey FOREIGN KEY (company_id, source) REFERENCES hookline.sources(company_id, source) ON DELETE CASCADE;

@@ -1,6 +1,7 @@
 """Valkey brought along, run as a child of this process. It only carries messages; losing its data loses nothing."""
 
 import asyncio
+import shutil
 import subprocess
 from contextlib import suppress
 from importlib.resources import files
@@ -76,6 +77,12 @@ class EmbeddedValkey:
         except TimeoutError:
             self.kill()
             await self.process.wait()
+
+    async def destroy(self) -> None:
+        """Stops it, an orphan too, and removes its data."""
+        await self.stop(grace=0.1)
+        await asyncio.to_thread(self._end_orphan)
+        await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
     def kill(self) -> None:
         """Ends it at once."""

@@ -20,8 +20,9 @@ from shared import db, logs
 from shared.errors import DatabaseUnavailable, OperatorError
 from shared.platforms import platforms
 
-ATTEMPTS = 8
-"""How often a run is begun before it ends as failed; each beginning reads on from the last checkpoint."""
+FAILURES = 8
+"""Attempts that may fail in a row without a page stored; then the run ends as failed. Each reads on from the last
+checkpoint."""
 FIRST_RUN_WAIT = 60
 """The wait before a run's second attempt, in units of the first wait of a page."""
 _HAND_BACK_SECONDS = 4
@@ -106,10 +107,13 @@ class _Attempt:
         # By this machine's own clock, which goes on while the process is frozen.
         self._held_until = held_until
         self._retries_noted = 0
+        self._failures = claim.failures
 
     async def work(self) -> None:
         """Works until the attempt ends, and writes how. Raises _Fenced when the run was lost."""
         _log.info("run_begun", source=self._claim.source, attempt=self._claim.attempt)
+        if self._failures >= FAILURES:
+            return await self._leave(State.FAILED, error=f"{FAILURES} workers in a row have died of it.")
         try:
             async with self._pool.acquire() as connection:
                 secret = await store.source_secret(connection, self._claim.company_id, self._claim.source)
@@ -160,9 +164,10 @@ class _Attempt:
             await _ended(pulling, beating)
 
     async def _try_later(self, error: str, retries: int) -> None:
-        if self._claim.attempt >= ATTEMPTS:
+        failures = self._failures + 1
+        if failures >= FAILURES:
             return await self._leave(State.FAILED, error=error, retries=retries)
-        wait = backoff(self._first_wait * FIRST_RUN_WAIT, self._claim.attempt)
+        wait = backoff(self._first_wait * FIRST_RUN_WAIT, failures)
         await self._leave(State.WAITING, error=error, retry_in=timedelta(seconds=wait), retries=retries)
         return None
 
@@ -194,6 +199,7 @@ class _Attempt:
         )
         if not noted:
             raise _Fenced
+        self._failures = 0
 
     async def _keep_lease(self) -> None:
         """Gives signs of life until the run is lost, or to be cancelled."""

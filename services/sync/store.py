@@ -92,6 +92,8 @@ class Claim(msgspec.Struct, frozen=True):
     source: str
     start_time: datetime
     attempt: int
+    failures: int
+    """Attempts that have failed since the last page was stored."""
     cursor: str | None
 
 
@@ -169,11 +171,28 @@ async def create_run(
 ) -> tuple[Run, bool] | None:
     """The run for a request, and whether it is new: else the same request's, or the active one. None: no such source,
     or the run that stood in the way has just ended; ask again."""
-    parameters = {"company_id": company_id, "source": source, "request_id": request_id}
-    rows = await _sql.fetch(connection, "create_run", run_id=uuid7(), days_back=days_back, **parameters)
+    if request_id is None:
+        return await _create_or_join(connection, company_id, source, days_back)
+    request = {"company_id": company_id, "request_id": request_id}
+    async with connection.transaction():
+        await _sql.fetch(connection, "lock_request", **request)
+        if rows := await _sql.fetch(connection, "find_request", **request):
+            return _run(rows[0]), False
+        found = await _create_or_join(connection, company_id, source, days_back)
+        if found is not None:
+            await _sql.fetch(connection, "note_request", run_id=found[0].run_id, **request)
+        return found
+
+
+async def _create_or_join(
+    connection: Connection, company_id: str, source: str, days_back: int
+) -> tuple[Run, bool] | None:
+    rows = await _sql.fetch(
+        connection, "create_run", company_id=company_id, source=source, run_id=uuid7(), days_back=days_back
+    )
     if rows:
         return _run(rows[0]), True
-    rows = await _sql.fetch(connection, "find_run", **parameters)
+    rows = await _sql.fetch(connection, "find_active_run", company_id=company_id, source=source)
     return (_run(rows[0]), False) if rows else None
 
 

@@ -30,12 +30,13 @@ CREATE TABLE hookline.sync_runs (
     source text COLLATE "C" NOT NULL,
     state hookline.sync_run_state NOT NULL DEFAULT 'queued',
     trigger hookline.sync_trigger NOT NULL,
-    request_id text COLLATE "C",
     start_time timestamptz NOT NULL,
     created_time timestamptz NOT NULL DEFAULT clock_timestamp(),
     ended_time timestamptz,
     -- Fences writes: a worker writes only while the run is at the attempt that it has begun.
     attempt integer NOT NULL DEFAULT 0 CHECK (attempt >= 0),
+    -- Attempts that have failed, or whose worker has died, since the last page was stored: what makes a run give up.
+    failures integer NOT NULL DEFAULT 0 CHECK (failures >= 0),
     lease_until timestamptz,
     next_attempt_time timestamptz,
     -- When a worker was last told. A run that no one was told of, or whom the message never reached, is told again.
@@ -65,9 +66,17 @@ CREATE TABLE hookline.sync_runs (
 -- One active run for each source: a second trigger finds it.
 CREATE UNIQUE INDEX sync_runs_active ON hookline.sync_runs (company_id, source)
     WHERE state IN ('queued', 'running', 'waiting');
--- The same request twice is one run.
-CREATE UNIQUE INDEX sync_runs_request ON hookline.sync_runs (company_id, request_id) WHERE request_id IS NOT NULL;
 -- History of a source, newest first.
 CREATE INDEX sync_runs_source ON hookline.sync_runs (company_id, source, run_id);
 -- What the reaper asks every second: the few rows that are not at rest.
 CREATE INDEX sync_runs_awake ON hookline.sync_runs (state) WHERE state IN ('queued', 'running', 'waiting');
+
+-- Which run a request was answered with, whether it made the run or joined it: the same request again gets the same.
+CREATE TABLE hookline.sync_requests (
+    company_id text COLLATE "C" NOT NULL,
+    request_id text COLLATE "C" NOT NULL,
+    run_id uuid NOT NULL,
+    PRIMARY KEY (company_id, request_id),
+    FOREIGN KEY (company_id, run_id) REFERENCES hookline.sync_runs ON DELETE CASCADE
+);
+CREATE INDEX sync_requests_run ON hookline.sync_requests (company_id, run_id);

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from services.suite.embedded_postgres import EmbeddedPostgres
+from services.suite.embedded_valkey import EmbeddedValkey
 from services.suite.ports import free_address
 from tests.waiting import eventually
 
@@ -29,7 +30,9 @@ class Operator:
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("HOOKLINE_")} | {
             "HOOKLINE_DATA_DIR": str(self.data_dir),
             "HOOKLINE_INGEST_ADDRESS": free_address(),
+            "HOOKLINE_SYNC_ADDRESS": free_address(),
             "HOOKLINE_EXPORT_ADDRESS": free_address(),
+            "HOOKLINE_SANDBOX_ADDRESS": free_address(),
             "HOOKLINE_METRICS_ADDRESS": free_address(),
         }
         self.started: list[asyncio.subprocess.Process] = []
@@ -87,10 +90,11 @@ async def operator(tmp_path: Path) -> AsyncIterator[Operator]:
     yield operator
     for process in operator.started:
         if process.returncode is None:
-            # Its services follow by their lifeline, its PostgreSQL when the data is destroyed.
+            # Its services follow by their lifeline, its servers when the data is destroyed.
             process.kill()
             await process.wait()
     if operator.data_dir.exists():
+        await EmbeddedValkey(operator.data_dir).destroy()
         await EmbeddedPostgres(operator.data_dir).destroy()
 
 
@@ -242,7 +246,9 @@ async def test_a_database_that_refuses_is_one_sentence(operator: Operator) -> No
         "run",
         HOOKLINE_DATABASE_URL=f"postgresql://hookline@/missing?host={folder}",
         HOOKLINE_INGEST_ADDRESS=free_address(),
+        HOOKLINE_SYNC_ADDRESS=free_address(),
         HOOKLINE_EXPORT_ADDRESS=free_address(),
+        HOOKLINE_SANDBOX_ADDRESS=free_address(),
         HOOKLINE_METRICS_ADDRESS=free_address(),
     )
     assert said == f"PostgreSQL at {folder}/missing has no such database.\n"

@@ -170,12 +170,16 @@ async def test_a_second_trigger_joins_and_a_request_is_made_once(database_url: s
         for again in (request, pb.TriggerSyncRequest(**KEY, days_back=30)):
             joined = await sync.stub.TriggerSync(again)
             assert (joined.run, joined.created) == (first.run, False)
+        # One that joins has an answer too, and keeps it.
+        joining = pb.TriggerSyncRequest(**KEY, request_id="joins")
+        assert (await sync.stub.TriggerSync(joining)).run == first.run
 
         ended = {"state": "succeeded", "attempt": 1, "ended_time": ["clock_timestamp()"]}
         await change_run(connection, uuid.UUID(first.run.run_id), ended)
         again_after = await sync.stub.TriggerSync(request)
         assert (again_after.run.run_id, again_after.created) == (first.run.run_id, False)
         assert again_after.run.state == pb.SYNC_RUN_STATE_SUCCEEDED
+        assert await sync.stub.TriggerSync(joining) == again_after
         # Another request is another run, from where the good one began, less an hour.
         another = await sync.stub.TriggerSync(pb.TriggerSyncRequest(**KEY, request_id="two"))
         assert another.created

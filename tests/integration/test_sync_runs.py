@@ -246,12 +246,29 @@ async def test_a_defect_of_ours_is_tried_again_a_few_times_and_then_ends_the_run
         raise ZeroDivisionError
 
     monkeypatch.setattr(connector, "read_page", broken)
-    monkeypatch.setattr(runner, "ATTEMPTS", 2)
+    monkeypatch.setattr(runner, "FAILURES", 2)
     monkeypatch.setattr(reaper, "ROUND_SECONDS", 0.05)
     async with whole(database_url, shop()) as all_of_it:
         run = await all_of_it.ended(await all_of_it.trigger())
     assert (run.state, run.attempt) == (pb.SYNC_RUN_STATE_FAILED, 2)
     assert run.error == "A defect of Hookline; the worker's log says more."
+
+
+async def test_a_run_that_its_workers_die_of_ends(database_url: str, connection: Connection) -> None:
+    async with whole(database_url, shop()) as all_of_it:
+        all_of_it.worker.set()
+        asked = await all_of_it.trigger()
+        columns = {
+            "state": "running",
+            "attempt": 8,
+            "failures": 7,
+            "lease_until": ["clock_timestamp() - interval '1 min'"],
+        }
+        await change_run(connection, uuid.UUID(asked.run_id), columns)
+        async with process(worker_main, all_of_it.settings):
+            run = await all_of_it.ended(asked)
+    assert (run.state, run.attempt, run.counts.pages) == (pb.SYNC_RUN_STATE_FAILED, 9, 0)
+    assert run.error == "8 workers in a row have died of it."
 
 
 async def test_a_run_whose_worker_died_is_cancelled_by_the_reaper(database_url: str, connection: Connection) -> None:

@@ -59,7 +59,11 @@ async def test_a_run_is_claimed_when_it_is_there_to_be_taken(runs: Connection) -
         claim = await store.claim_run(runs, COMPANY, run_id, MINUTE)
         after = await row(runs, run_id)
         if taken:
-            assert claim == Claim(COMPANY, run_id, f"s{number}", before["start_time"], before["attempt"] + 1, None)
+            # Taken from a worker that has died: that is a failure too.
+            failures = int(before["state"] == "running")
+            assert claim == Claim(
+                COMPANY, run_id, f"s{number}", before["start_time"], before["attempt"] + 1, failures, None
+            )
             assert (after["state"], after["attempt"]) == ("running", before["attempt"] + 1)
             assert timedelta(seconds=50) < after["lease_until"] - datetime.now(UTC) <= MINUTE
             assert after["next_attempt_time"] is None
@@ -79,7 +83,7 @@ async def test_a_worker_leaves_a_run_in_a_state_that_is_true(runs: Connection) -
         await make_source(runs, source=state.value)
         run_id = await make_run(runs, source=state.value, cancel_requested=state is State.CANCELLED)
         await change_run(runs, run_id, {**RUNNING, "kicked_time": NOW})
-        claim = Claim(COMPANY, run_id, state.value, datetime.now(UTC), 1, None)
+        claim = Claim(COMPANY, run_id, state.value, datetime.now(UTC), 1, 0, None)
         leave = {"error": "so it was", "retry_in": MINUTE if state is State.WAITING else None, "retries": 3}
         if state is State.RUNNING:
             # Leaving is not staying.

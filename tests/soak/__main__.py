@@ -15,30 +15,44 @@ from pathlib import Path
 import click
 
 from tests.faults import run_episode
+from tests.soak_sync import sync_episode
+
+
+async def ingest_episode(folder: Path, seed: str) -> str:
+    """Writers, and kills of ingest and of PostgreSQL. Says what happened."""
+    episode = await run_episode(folder, seed)
+    refusals = ", ".join(f"{count} {code}" for code, count in sorted(episode.refusals.items()))
+    return (
+        f"killed {', '.join(episode.kills)}; {episode.acknowledged:,} events acknowledged, all there once;"
+        f" callers saw {refusals or 'nothing'}; stopped in {episode.stop_seconds:.1f} s"
+    )
+
+
+async def pull_episode(folder: Path, seed: str) -> str:
+    """Sync runs, and kills of everything that takes part. Says what happened."""
+    episode = await sync_episode(folder, seed)
+    return (
+        f"sync: {', '.join(episode.happened)}; {episode.runs} runs in {episode.attempts} attempts;"
+        f" {episode.events:,} events pulled, all there once"
+    )
 
 
 async def soak(minutes: float, seed: str) -> int:
     """Runs episodes for so long; returns how many have failed."""
     until = time.monotonic() + 60 * minutes
-    passed = failed = acknowledged = kills = 0
+    passed = failed = 0
     while time.monotonic() < until:
         number = passed + failed + 1
+        run = pull_episode if number % 2 == 0 else ingest_episode
         with tempfile.TemporaryDirectory(prefix="hookline-soak-") as folder:
             try:
-                episode = await run_episode(Path(folder), f"{seed}/{number}")
+                happened = await run(Path(folder), f"{seed}/{number}")
             except Exception:
                 failed += 1
                 click.echo(f"{number:4}  FAILED, seed {seed}/{number}\n{traceback.format_exc()}")
                 continue
         passed += 1
-        acknowledged += episode.acknowledged
-        kills += len(episode.kills)
-        refusals = ", ".join(f"{count} {code}" for code, count in sorted(episode.refusals.items()))
-        click.echo(
-            f"{number:4}  killed {', '.join(episode.kills)}; {episode.acknowledged:,} acknowledged, all there once;"
-            f" callers saw {refusals or 'nothing'}; stopped in {episode.stop_seconds:.1f} s"
-        )
-    click.echo(f"{kills} kills and {passed} stops under load; {acknowledged:,} acknowledged events")
+        click.echo(f"{number:4}  {happened}")
     click.echo(f"{passed} passed, {failed} failed")
     return failed
 

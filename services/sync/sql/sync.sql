@@ -43,12 +43,11 @@ SET schedule_interval = NULL, next_run_time = NULL
 WHERE company_id = :company_id::text AND source = :source::text
 RETURNING company_id, source, platform, base_url, parameters, created_time, schedule_interval, next_run_time;
 
--- name: create_run(company_id, run_id, source, request_id, days_back)
--- Nothing comes back when the source has an active run, or the request was made before: the unique indexes say so,
--- however many ask at the same moment. Without days_back it starts where the last run that succeeded began, less an hour
+-- name: create_run(company_id, run_id, source, days_back)
+-- Nothing comes back when the source has an active run: a unique index says so, however many ask at the same moment. Without days_back it starts where the last run that succeeded began, less an hour
 -- for events that turn up late; without such a run, 30 days ago.
-INSERT INTO hookline.sync_runs AS r (company_id, run_id, source, trigger, request_id, start_time)
-SELECT :company_id::text, :run_id::uuid, s.source, 'request', :request_id::text,
+INSERT INTO hookline.sync_runs AS r (company_id, run_id, source, trigger, start_time)
+SELECT :company_id::text, :run_id::uuid, s.source, 'request',
        CASE WHEN :days_back::int > 0 THEN clock_timestamp() - make_interval(days => :days_back::int)
             ELSE coalesce((SELECT max(p.created_time) FROM hookline.sync_runs p
                            WHERE p.company_id = :company_id::text AND p.source = :source::text
@@ -62,17 +61,31 @@ RETURNING company_id, run_id, source, state, trigger, start_time, created_time, 
        next_attempt_time, error, synced_time, pages, fetched, accepted, duplicates, quarantined,
        rejected, retries, cancel_requested;
 
--- name: find_run(company_id, source, request_id)
--- What stood in the way of a new run: the same request's run, else the active one.
+-- name: find_active_run(company_id, source)
+-- What stood in the way of a new run.
 SELECT r.company_id, r.run_id, r.source, r.state, r.trigger, r.start_time, r.created_time, r.ended_time, r.attempt,
        r.next_attempt_time, r.error, r.synced_time, r.pages, r.fetched, r.accepted, r.duplicates, r.quarantined,
        r.rejected, r.retries, r.cancel_requested
 FROM hookline.sync_runs r
-WHERE r.company_id = :company_id::text
-  AND (r.request_id = :request_id::text
-       OR (r.source = :source::text AND r.state IN ('queued', 'running', 'waiting')))
-ORDER BY r.request_id IS NOT DISTINCT FROM :request_id::text DESC
-LIMIT 1;
+WHERE r.company_id = :company_id::text AND r.source = :source::text AND r.state IN ('queued', 'running', 'waiting');
+
+-- name: lock_request(company_id, request_id)
+-- Held to the end of the transaction: the same request at the same moment waits, and then finds the answer.
+SELECT pg_advisory_xact_lock(hashtextextended(:company_id::text || ' ' || :request_id::text, 0));
+
+-- name: find_request(company_id, request_id)
+-- The run that the request was answered with.
+SELECT r.company_id, r.run_id, r.source, r.state, r.trigger, r.start_time, r.created_time, r.ended_time, r.attempt,
+       r.next_attempt_time, r.error, r.synced_time, r.pages, r.fetched, r.accepted, r.duplicates, r.quarantined,
+       r.rejected, r.retries, r.cancel_requested
+FROM hookline.sync_runs r
+JOIN hookline.sync_requests q ON q.company_id = :company_id::text AND q.run_id = r.run_id
+WHERE r.company_id = :company_id::text AND q.request_id = :request_id::text;
+
+-- name: note_request(company_id, request_id, run_id)
+-- What the request is answered with, now and whenever it comes again.
+INSERT INTO hookline.sync_requests (company_id, request_id, run_id)
+VALUES (:company_id::text, :request_id::text, :run_id::uuid);
 
 -- name: get_run(company_id, run_id)
 -- One run, as it is at this moment.
@@ -142,15 +155,15 @@ RETURNING company_id, run_id, source, state, trigger, start_time, created_time, 
 
 -- name: claim_run(company_id, run_id, lease)
 -- Gives the run to this worker, if it is there to be taken: queued, due again, or left by a worker whose lease is over.
--- The attempt that it counts up fences the writes of whoever had it before.
+-- The attempt that it counts up fences the writes of whoever had it before. A worker that died counts as a failure.
 UPDATE hookline.sync_runs r
-SET state = 'running', attempt = r.attempt + 1, lease_until = clock_timestamp() + :lease::interval,
+SET state = 'running', attempt = r.attempt + 1, failures = r.failures + (r.state = 'running')::int, lease_until = clock_timestamp() + :lease::interval,
     next_attempt_time = NULL
 WHERE r.company_id = :company_id::text AND r.run_id = :run_id::uuid AND NOT r.cancel_requested
   AND (r.state = 'queued'
        OR (r.state = 'waiting' AND r.next_attempt_time <= clock_timestamp())
        OR (r.state = 'running' AND r.lease_until < clock_timestamp()))
-RETURNING r.source, r.start_time, r.attempt, r.cursor;
+RETURNING r.source, r.start_time, r.attempt, r.failures, r.cursor;
 
 -- name: extend_lease(company_id, run_id, attempt, lease)
 -- A sign of life. No row: the run is no longer this worker's.
@@ -166,6 +179,7 @@ RETURNING r.cancel_requested;
 WITH noted AS (
     UPDATE hookline.sync_runs r
     SET cursor = :cursor::text, synced_time = greatest(r.synced_time, :synced_time::timestamptz), pages = r.pages + 1,
+        failures = 0,
         fetched = r.fetched + :fetched::bigint, accepted = r.accepted + :accepted::bigint,
         duplicates = r.duplicates + :duplicates::bigint, quarantined = r.quarantined + :quarantined::bigint,
         rejected = r.rejected + :rejected::bigint, retries = r.retries + :retries::bigint
@@ -184,6 +198,7 @@ WHERE r.company_id = :company_id::text AND r.run_id = :run_id::uuid AND r.attemp
 -- that stops; told to another at once). Nobody has been told of the next attempt yet. No row: the run is no longer this worker's, and nothing is written.
 UPDATE hookline.sync_runs r
 SET state = :state::hookline.sync_run_state, error = :error::text, lease_until = NULL,
+    failures = r.failures + (:state::hookline.sync_run_state = 'waiting')::int,
     retries = r.retries + :retries::bigint,
     ended_time = CASE WHEN :state::hookline.sync_run_state IN ('succeeded', 'failed', 'cancelled')
                       THEN clock_timestamp() END,
