@@ -105,13 +105,21 @@ class HistoryApi:
             if slow:
                 await asyncio.sleep(self.plan.faults.slow_seconds)
             await self.gate.passed()
-            items = self._history.page(since, limit)
-            response = web.Response(body=self._body(items), content_type="application/json")
-            await response.prepare(request)
-            await response.write_eof()
-        except (ConnectionError, asyncio.CancelledError):
+        except asyncio.CancelledError:
             self._outcomes["gone"] += 1
             raise
+        items = self._history.page(since, limit)
+        response = web.Response(body=self._body(items), content_type="application/json")
+        try:
+            await response.prepare(request)
+            await response.write_eof()
+        except asyncio.CancelledError:
+            self._outcomes["gone"] += 1
+            raise
+        except ConnectionError:
+            # Nobody is there to be told.
+            self._outcomes["gone"] += 1
+            return response
         self._outcomes["page"] += 1
         self._listed += len(items)
         self._items.update(item.id for item in items)

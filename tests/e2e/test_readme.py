@@ -29,7 +29,14 @@ def example(language: str, after: str) -> str:
 @pytest.fixture
 async def suite(tmp_path: Path) -> AsyncIterator[Suite]:
     data_dir = tmp_path / "data"
-    settings = Settings(data_dir=data_dir, ingest_address=free_address(), export_address=free_address())
+    settings = Settings(
+        data_dir=data_dir,
+        ingest_address=free_address(),
+        sync_address=free_address(),
+        export_address=free_address(),
+        sandbox_address=free_address(),
+        allow_loopback_sources=True,
+    )
     try:
         async with Suite(settings, embedded=True) as running:
             yield running
@@ -43,7 +50,9 @@ def run(command: list[str], suite: Suite, folder: Path) -> str:
         (folder / ".venv").symlink_to(sys.prefix)
     environment = os.environ | {
         "HOOKLINE_INGEST_ADDRESS": suite.addresses["ingest"],
+        "HOOKLINE_SYNC_ADDRESS": suite.addresses["sync"],
         "HOOKLINE_EXPORT_ADDRESS": suite.addresses["export"],
+        "HOOKLINE_COMPANY": "acme",
     }
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
@@ -62,6 +71,13 @@ async def test_the_examples_of_the_command_line_and_of_python(suite: Suite, tmp_
 
     run([sys.executable, "-c", example("python", "In Python")], suite, folder)
     assert len((folder / "events.csv").read_text(encoding="utf-8").splitlines()) == 4
+
+
+async def test_the_examples_of_sync(suite: Suite, tmp_path: Path) -> None:
+    script = example("sh", "And these").replace("127.0.0.1:8090", suite.addresses["sandbox"])
+    path = 'export PATH="$PWD/.venv/bin:$PATH"\n'
+    out = run(["bash", "-euo", "pipefail", "-c", path + script], suite, tmp_path)
+    assert "succeeded. 10,000 events on 102 pages: 10,000 new, 0 duplicate" in out
 
 
 @pytest.mark.skipif(shutil.which("grpcurl") is None, reason="grpcurl is not installed")
