@@ -85,7 +85,8 @@ WHERE r.company_id = :company_id::text AND q.request_id = :request_id::text;
 -- name: note_request(company_id, request_id, run_id)
 -- What the request is answered with, now and whenever it comes again.
 INSERT INTO hookline.sync_requests (company_id, request_id, run_id)
-VALUES (:company_id::text, :request_id::text, :run_id::uuid);
+VALUES (:company_id::text, :request_id::text, :run_id::uuid)
+RETURNING run_id;
 
 -- name: get_run(company_id, run_id)
 -- One run, as it is at this moment.
