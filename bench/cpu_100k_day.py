@@ -58,7 +58,7 @@ async def run() -> Measurement:
         steady + syncing,
         "% of one core",
         "one core",
-        100,
+        100.0,
         Below(0.05),
         (
             f"sample: {window:.0f} s with {sent} events by unary calls: {steady:.2f} % ({split})",

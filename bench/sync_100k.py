@@ -13,8 +13,8 @@ from bench.measure import AtLeast, InexactError, Measurement, side_by_side, spre
 from bench.shop import open_shop
 from bench.suite import Bench, running
 
-EVENTS = 100_000
-ROUNDS = 2
+EVENTS = 20_000
+ROUNDS = 3
 
 
 async def run() -> Measurement:
@@ -49,7 +49,6 @@ async def run() -> Measurement:
         ours, rival = await side_by_side(ROUNDS, sync, loop)
         if len(pages) > 1:
             raise InexactError(f"sync and the loop were to read the same pages, and read {sorted(pages)} of them")
-        sample = "" if EVENTS == 100_000 else f"sample of {EVENTS:,} events a round; "
         return Measurement(
             "sync_100k",
             statistics.median(ours),
@@ -58,7 +57,7 @@ async def run() -> Measurement:
             statistics.median(rival),
             AtLeast(0.8),
             (
-                f"{sample}{pages.pop():,} pages each",
+                f"sample of {EVENTS:,} events a round, {pages.pop():,} pages",
                 f"{spread('sync', ours)}; CPU an event: {cpu.by_event(ours_spent, EVENTS * ROUNDS)}",
                 f"{spread('loop', rival)}; CPU an event: {cpu.by_event(rival_spent, EVENTS * ROUNDS)}",
             ),
