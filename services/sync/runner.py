@@ -3,14 +3,15 @@
 import asyncio
 import time
 import uuid
+from collections import deque
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import aiohttp
 import structlog
 
-from hookline.client import AsyncClient, HooklineError, Unavailable
+from hookline.client import AsyncClient, HooklineError, IngestSummary, Unavailable
 from services.sync import store
 from services.sync.connector import Connector, Endpoint, TryLater, backoff
 from services.sync.credentials import Vault
@@ -23,6 +24,8 @@ from shared.platforms import platforms
 FAILURES = 8
 """Attempts that may fail in a row without a page stored; then the run ends as failed. Each reads on from the last
 checkpoint."""
+PAGES_UNDER_WAY = 4
+"""Pages of a run that ingest is storing at the same time: it commits them together."""
 FIRST_RUN_WAIT = 60
 """The wait before a run's second attempt, in units of the first wait of a page."""
 _HAND_BACK_SECONDS = 4
@@ -172,30 +175,50 @@ class _Attempt:
         return None
 
     async def _pull(self, connector: Connector, platform: str) -> None:
-        """Page after page; the next is fetched while one is being stored."""
+        """Page after page. A few are being stored at the same time while the next is fetched; they are checkpointed in
+        their order, each as soon as it and those before it are stored."""
         claim = self._claim
         cursor = Cursor.decode(claim.cursor) if claim.cursor else Cursor.start(claim.start_time)
-        fetching = asyncio.create_task(connector.page(cursor))
+        fetching: asyncio.Task[HistoryPage] | None = asyncio.create_task(connector.page(cursor))
+        storing: deque[tuple[HistoryPage, asyncio.Task[IngestSummary]]] = deque()
+        failure: Exception | None = None
         try:
-            while (page := await fetching).payloads:
-                fetching = asyncio.create_task(connector.page(page.next_cursor))
-                await self._store(page, platform, self._new_retries(connector))
+            while fetching or storing:
+                awaited: list[asyncio.Task[Any]] = [storing[0][1]] if storing else []
+                if fetching and len(storing) < PAGES_UNDER_WAY:
+                    awaited.append(fetching)
+                await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+                while storing and storing[0][1].done():
+                    page, stored = storing.popleft()
+                    await self._checkpoint(page, stored.result(), self._new_retries(connector))
+                if fetching and fetching.done() and len(storing) < PAGES_UNDER_WAY:
+                    try:
+                        page = fetching.result()
+                    except (Refused, TryLater) as error:
+                        # What was fetched before it is stored all the same.
+                        failure, fetching = error, None
+                        continue
+                    fetching = None
+                    if page.payloads:
+                        fetching = asyncio.create_task(connector.page(page.next_cursor))
+                        storing.append((page, asyncio.create_task(self._store(page, platform))))
         finally:
-            fetching.cancel()
-            await asyncio.gather(fetching, return_exceptions=True)
+            await _ended(*([fetching] if fetching else []), *(task for _, task in storing))
+        if failure:
+            raise failure
 
-    async def _store(self, page: HistoryPage, platform: str, retries: int) -> None:
-        claim = self._claim
+    async def _store(self, page: HistoryPage, platform: str) -> IngestSummary:
         self._check_held()
-        stored = await self._ingest.ingest_many(
-            claim.company_id, page.payloads, platform=platform, source=claim.source, batch_size=1000
+        return await self._ingest.ingest_many(
+            self._claim.company_id, page.payloads, platform=platform, source=self._claim.source, batch_size=1000
         )
+
+    async def _checkpoint(self, page: HistoryPage, stored: IngestSummary, retries: int) -> None:
+        """Notes a page that ingest has acknowledged."""
         counts = Counts(len(page.payloads), stored.accepted, stored.duplicates, stored.quarantined, stored.rejected)
-        # Only now: what is checkpointed has been acknowledged.
+        cursor = page.next_cursor.encode()
         noted = await self._while_held(
-            lambda connection: store.checkpoint(
-                connection, claim, page.next_cursor.encode(), page.synced_time, counts, retries
-            )
+            lambda connection: store.checkpoint(connection, self._claim, cursor, page.synced_time, counts, retries)
         )
         if not noted:
             raise _Fenced
@@ -248,7 +271,7 @@ class _Attempt:
         return new
 
 
-async def _ended(*tasks: "asyncio.Task[None]") -> None:
+async def _ended(*tasks: "asyncio.Task[Any]") -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
