@@ -44,14 +44,24 @@ class Format:
     columns: Sequence[str]
     media_type: str
     is_json: bool
+    usual_row_bytes: int
+    """A guess, for the first page; later ones go by what came."""
     start: bytes = b""
     before_row: str = ""
     end: bytes = b""
 
 
-CSV = Format(CSV_COLUMNS, "text/csv; charset=utf-8", is_json=False, start=",".join(CSV_COLUMNS).encode() + b"\n")
-JSON = Format(JSON_COLUMNS, "application/json", is_json=True, start=b"[", before_row=",", end=b"]\n")
-NDJSON = Format(JSON_COLUMNS, "application/x-ndjson", is_json=True)
+CSV = Format(
+    CSV_COLUMNS,
+    "text/csv; charset=utf-8",
+    is_json=False,
+    usual_row_bytes=200,
+    start=",".join(CSV_COLUMNS).encode() + b"\n",
+)
+JSON = Format(
+    JSON_COLUMNS, "application/json", is_json=True, usual_row_bytes=1000, start=b"[", before_row=",", end=b"]\n"
+)
+NDJSON = Format(JSON_COLUMNS, "application/x-ndjson", is_json=True, usual_row_bytes=1000)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from services.export.formats import Format
 from services.export.store import Mark, Page, PageTooLargeError, Span
 from shared import db
 
-FIRST_SPAN = 2_000
+MIN_SPAN = 1_000
 # Pages read at the same time, each by a process of PostgreSQL's own.
 READ_AHEAD = 2
 MAX_ROWS = 20_000
@@ -46,7 +46,7 @@ class ExportReader:
         self._max_span = MAX_INDEXED_SPAN if which.is_indexed else MAX_SPAN
         self._at = mark.last_sequence if newest_first else 0
         self._left = mark.last_sequence if limit is None else limit
-        self._span_length = FIRST_SPAN
+        self._span_length = PAGE_BYTES // file_format.usual_row_bytes
         # How much of a limit is left is known only when a page has been read.
         self._ahead = READ_AHEAD if limit is None else 1
 
@@ -85,7 +85,7 @@ class ExportReader:
 
     def _length(self, left: int) -> int:
         # What is left is shared among the pages read together, rather than most of it being the last page.
-        return min(self._span_length, max(FIRST_SPAN, -(-left // self._ahead)))
+        return min(self._span_length, max(MIN_SPAN, -(-left // self._ahead)))
 
     async def _read(self, span: Span) -> list[Page]:
         length = span.upto - span.after
