@@ -59,7 +59,7 @@ CSV = Format(
     start=",".join(CSV_COLUMNS).encode() + b"\n",
 )
 JSON = Format(
-    JSON_COLUMNS, "application/json", is_json=True, usual_row_bytes=1000, start=b"[", before_row=",", end=b"]\n"
+    JSON_COLUMNS, "application/json", is_json=True, usual_row_bytes=175, start=b"[", before_row=",", end=b"]\n"
 )
 NDJSON = Format(JSON_COLUMNS, "application/x-ndjson", is_json=True, usual_row_bytes=1000)
 

@@ -18,8 +18,10 @@ MAX_ROWS = 20_000
 MAX_SPAN = 200_000
 MAX_INDEXED_SPAN = 50_000_000
 # What a page should come to, and what it may come to at most, if it is of more than one event.
-PAGE_BYTES = 1024 * 1024
-MAX_PAGE_BYTES = 16 * PAGE_BYTES
+PAGE_BYTES = 512 * 1024
+MAX_PAGE_BYTES = 16 * 1024 * 1024
+# The first page is a chunk: something to send as soon as may be.
+FIRST_PAGE_BYTES = 256 * 1024
 GROWTH = 8
 
 
@@ -46,7 +48,7 @@ class ExportReader:
         self._max_span = MAX_INDEXED_SPAN if which.is_indexed else MAX_SPAN
         self._at = mark.last_sequence if newest_first else 0
         self._left = mark.last_sequence if limit is None else limit
-        self._span_length = PAGE_BYTES // file_format.usual_row_bytes
+        self._span_length = FIRST_PAGE_BYTES // file_format.usual_row_bytes
         # How much of a limit is left is known only when a page has been read.
         self._ahead = READ_AHEAD if limit is None else 1
 
