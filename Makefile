@@ -19,10 +19,10 @@ help: ## Explain the targets
 	@echo
 	@echo "Each does its own set-up in $(VENV)/ from a bare machine with Python 3.11 or later."
 
-run: $(RUN_STAMP) ## Bring up the whole suite, with its own PostgreSQL, until Ctrl-C
+run: $(RUN_STAMP) ## Bring up the whole suite, with its own PostgreSQL and Valkey, until Ctrl-C
 	@exec $(BIN)/python -m services run --embedded
 
-demo: $(RUN_STAMP) ## Ingest 10,000 sample events twice and export them, in a temporary directory
+demo: $(RUN_STAMP) ## Ingest 10,000 sample events twice, export them, pull a shop, in a temporary directory
 	@exec $(BIN)/python -m services demo
 
 test: $(DEV_STAMP) ## Run the tests, against real servers on free ports
