@@ -88,8 +88,17 @@ class Stage:
 
     @asynccontextmanager
     async def redis(self) -> AsyncIterator["redis.asyncio.Redis"]:
+        """A client of Valkey, once it answers: it may have been killed a moment ago."""
         assert self.suite.valkey
         async with redis.asyncio.from_url(self.suite.valkey.url) as client:
+
+            async def answers() -> bool:
+                try:
+                    return bool(await client.ping())
+                except redis.exceptions.RedisError:
+                    return False
+
+            await eventually(answers, what="Valkey answers")
             yield client
 
     async def alone_listens(self) -> None:
