@@ -1,10 +1,16 @@
 """The doorbell: taskiq over Redis streams. It only tells workers that there is a run; the run is a row in PostgreSQL,
 and losing everything in Redis costs a moment, not a run."""
 
+import logging
+
 from taskiq.serializers import JSONSerializer
 from taskiq_redis import RedisStreamBroker
 
 STREAM = "hookline:sync"
+
+# It logs exceptions with their texts and tracebacks, which our logs never hold, and among them those of a listener that
+# is told to stop. Failures are logged by whoever sends or listens.
+logging.getLogger("taskiq").setLevel(logging.CRITICAL)
 
 
 def make_broker(redis_url: str) -> RedisStreamBroker:

@@ -47,6 +47,13 @@ async def unavailable_if_lost() -> AsyncIterator[None]:
         raise DatabaseUnavailable from error
 
 
+@asynccontextmanager
+async def acquired(pool: Pool) -> AsyncIterator[Connection]:
+    """A connection of the pool for the block. The loss of the database, before or inside it, is DatabaseUnavailable."""
+    async with unavailable_if_lost(), pool.acquire() as connection:
+        yield connection
+
+
 async def connect(database_url: str) -> Connection:
     """Opens one connection. Waits up to 15 seconds for a server that is starting; else raises OperatorError."""
     async with _explained(database_url):

@@ -30,7 +30,3 @@ class Filter(msgspec.Struct, frozen=True):
     def is_indexed(self) -> bool:
         """Whether an index leads to the events that match, in the log's order."""
         return self.types is not None or self.sources is not None
-
-    @property
-    def is_empty(self) -> bool:
-        return self == Filter()

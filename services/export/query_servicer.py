@@ -33,7 +33,7 @@ class EventQueryServicer(event_query_service_pb2_grpc.EventQueryServiceServicer)
     async def GetEvent(self, request: pb.GetEventRequest, context: Context) -> pb.GetEventResponse:
         company_id = requests.company(request.company_id)
         event_id = requests.uuid_of(request.event_id, "event_id")
-        async with db.unavailable_if_lost(), self._pool.acquire() as connection:
+        async with db.acquired(self._pool) as connection:
             event = await store.get_event(connection, company_id, event_id)
         if event is None:
             raise EventNotFound("the company has no such event", event_id=str(event_id))
@@ -49,7 +49,7 @@ class EventQueryServicer(event_query_service_pb2_grpc.EventQueryServiceServicer)
             raise InvalidField(Violation("view", "must be BASIC or FULL"))
         tie = ("ListEvents", company_id, msgspec.to_builtins(which), newest_first)
         position = page_tokens.decode(request.page_token, _Position, *tie)
-        async with db.unavailable_if_lost(), self._pool.acquire() as connection:
+        async with db.acquired(self._pool) as connection:
             if position is None:
                 position = _Position(0, (await store.mark(connection, company_id)).last_sequence)
             span = _bounded(position, newest_first, None if which.is_indexed else max(MAX_SPAN, page_size))

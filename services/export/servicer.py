@@ -35,7 +35,7 @@ class ExportServicer(export_service_pb2_grpc.ExportServiceServicer):
             raise InvalidField(Violation("limit", "can't be negative"))
         which = conversion.to_filter(request.filter)
         newest_first = conversion.is_newest_first(request.order, default=request.limit > 0)
-        async with db.unavailable_if_lost(), self._pool.acquire() as connection:
+        async with db.acquired(self._pool) as connection:
             mark = await store.mark(connection, company_id)
         limit = request.limit or None
         reader = ExportReader(self._pool, company_id, file_format, mark, which, newest_first=newest_first, limit=limit)

@@ -4,8 +4,6 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Sequence
 
-import structlog
-
 from hookline.events.v1 import events_pb2
 from hookline.ingest.v1 import ingest_service_pb2 as pb
 from hookline.ingest.v1 import ingest_service_pb2_grpc
@@ -38,8 +36,6 @@ _MARK_OUTCOMES = {
     False: pb.MarkEventsResponse.MARK_OUTCOME_UNCHANGED,
     None: pb.MarkEventsResponse.MARK_OUTCOME_NOT_FOUND,
 }
-
-_log = structlog.get_logger()
 
 
 class IngestServicer(ingest_service_pb2_grpc.IngestServiceServicer):
@@ -112,7 +108,7 @@ class IngestServicer(ingest_service_pb2_grpc.IngestServiceServicer):
         marks = _marks(request)
         if not marks:
             return pb.MarkEventsResponse()
-        async with db.unavailable_if_lost(), self._pool.acquire() as connection:
+        async with db.acquired(self._pool) as connection:
             changed = await store.mark_events(connection, company_id, marks)
         return pb.MarkEventsResponse(outcomes=[_MARK_OUTCOMES[one] for one in changed])
 
@@ -123,7 +119,7 @@ class IngestServicer(ingest_service_pb2_grpc.IngestServiceServicer):
         page_size = requests.page_size(request.page_size, default=50, most=500)
         tie = ("ListQuarantinedEvents", company_id)
         before = page_tokens.decode(request.page_token, uuid.UUID, *tie)
-        async with db.unavailable_if_lost(), self._pool.acquire() as connection:
+        async with db.acquired(self._pool) as connection:
             # One more than asked for: it tells whether there is a next page.
             rows = await store.list_quarantined(connection, company_id, before, page_size + 1, PREFIX_BYTES)
         page = rows[:page_size]

@@ -157,10 +157,9 @@ class Suite:
         for name, url in (("DATABASE", self.settings.database_url), ("REDIS", self.settings.redis_url)):
             if self._embedded and url:
                 raise OperatorError(f"HOOKLINE_{name}_URL is set and `--embedded` is given; drop one of them.")
-        if not self._embedded and not self.settings.database_url:
-            raise OperatorError(
-                "HOOKLINE_DATABASE_URL is not set; it names the PostgreSQL to use, and `--embedded` brings one along."
-            )
+        if not self._embedded:
+            # Says so if it is missing, before anything is started.
+            _ = self.settings.required_database_url
         if self._embedded:
             self._lock = _lock(self.settings.data_dir)
         ports.check_free(self._listened_on())

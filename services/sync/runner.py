@@ -85,7 +85,7 @@ class Runner:
         structlog.contextvars.bind_contextvars(company_id=company_id, run_id=str(run_id))
         try:
             asked = time.monotonic()
-            async with db.unavailable_if_lost(), self._pool.acquire() as connection:
+            async with db.acquired(self._pool) as connection:
                 claim = await store.claim_run(connection, company_id, run_id, timedelta(seconds=self._lease))
             if claim is not None:
                 await _Attempt(self, claim, asked + self._lease).work()
@@ -117,11 +117,8 @@ class _Attempt:
         _log.info("run_begun", source=self._claim.source, attempt=self._claim.attempt)
         if self._failures >= FAILURES:
             return await self._leave(State.FAILED, error=f"{FAILURES} workers in a row have died of it.")
-        try:
-            async with self._pool.acquire() as connection:
-                secret = await store.source_secret(connection, self._claim.company_id, self._claim.source)
-        except db.UNAVAILABLE as error:
-            raise DatabaseUnavailable from error
+        async with db.acquired(self._pool) as connection:
+            secret = await store.source_secret(connection, self._claim.company_id, self._claim.source)
         if secret is None:
             raise _Fenced
         history = platforms()[secret.platform].history if secret.platform in platforms() else None
@@ -255,7 +252,7 @@ class _Attempt:
         while True:
             self._check_held()
             try:
-                async with db.unavailable_if_lost(), self._pool.acquire() as connection:
+                async with db.acquired(self._pool) as connection:
                     return await write(connection)
             except DatabaseUnavailable:
                 await asyncio.sleep(0.2)

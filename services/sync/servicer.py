@@ -3,7 +3,6 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import aiohttp
@@ -55,7 +54,7 @@ class SyncServicer(sync_service_pb2_grpc.SyncServiceServicer):
     async def CreateSource(self, request: pb.CreateSourceRequest, context: Context) -> pb.CreateSourceResponse:
         company_id, name = requests.company(request.company_id), requests.source(request.source)
         platform = conversion.check_new_source(request, allow_loopback=self._allow_loopback)
-        async with self._connection() as connection:
+        async with db.acquired(self._pool) as connection:
             source = await store.create_source(
                 connection,
                 company_id,
@@ -71,13 +70,13 @@ class SyncServicer(sync_service_pb2_grpc.SyncServiceServicer):
 
     async def ListSources(self, request: pb.ListSourcesRequest, context: Context) -> pb.ListSourcesResponse:
         company_id = requests.company(request.company_id)
-        async with self._connection() as connection:
+        async with db.acquired(self._pool) as connection:
             sources = await store.list_sources(connection, company_id)
         return pb.ListSourcesResponse(sources=[conversion.from_source(source) for source in sources])
 
     async def DeleteSource(self, request: pb.DeleteSourceRequest, context: Context) -> pb.DeleteSourceResponse:
         company_id, name = requests.company(request.company_id), requests.source(request.source)
-        async with self._connection() as connection:
+        async with db.acquired(self._pool) as connection:
             if not await store.delete_source(connection, company_id, name):
                 exists = await store.source_secret(connection, company_id, name) is not None
                 raise SyncRunActive(name) if exists else SourceNotFound(name)
@@ -85,7 +84,7 @@ class SyncServicer(sync_service_pb2_grpc.SyncServiceServicer):
 
     async def CheckSource(self, request: pb.CheckSourceRequest, context: Context) -> pb.CheckSourceResponse:
         company_id, name = requests.company(request.company_id), requests.source(request.source)
-        async with self._connection() as connection:
+        async with db.acquired(self._pool) as connection:
             secret = await store.source_secret(connection, company_id, name)
         if secret is None:
             raise SourceNotFound(name)
@@ -102,7 +101,7 @@ class SyncServicer(sync_service_pb2_grpc.SyncServiceServicer):
     async def StartSchedule(self, request: pb.StartScheduleRequest, context: Context) -> pb.StartScheduleResponse:
         company_id, name = requests.company(request.company_id), requests.source(request.source)
         interval = conversion.to_interval(request)
-        async with self._connection() as connection:
+        async with db.acquired(self._pool) as connection:
             source = await store.start_schedule(connection, company_id, name, interval)
         if source is None:
             raise SourceNotFound(name)
@@ -110,7 +109,7 @@ class SyncServicer(sync_service_pb2_grpc.SyncServiceServicer):
 
     async def StopSchedule(self, request: pb.StopScheduleRequest, context: Context) -> pb.StopScheduleResponse:
         company_id, name = requests.company(request.company_id), requests.source(request.source)
-        async with self._connection() as connection:
+        async with db.acquired(self._pool) as connection:
             source = await store.stop_schedule(connection, company_id, name)
         if source is None:
             raise SourceNotFound(name)
@@ -119,18 +118,21 @@ class SyncServicer(sync_service_pb2_grpc.SyncServiceServicer):
     async def TriggerSync(self, request: pb.TriggerSyncRequest, context: Context) -> pb.TriggerSyncResponse:
         company_id = requests.company(request.company_id)
         conversion.check_trigger(request)
-        async with self._connection() as connection:
+        async with db.acquired(self._pool) as connection:
             name = await self._only_source(connection, company_id) if not request.source else request.source
             requests.source(name)
             run, created = await self._run_for(connection, company_id, name, request)
         if created and await self._doorbell.ring(company_id, run.run_id):
-            async with self._connection() as connection:
+            async with db.acquired(self._pool) as connection:
                 await store.note_kick(connection, company_id, run.run_id)
         return pb.TriggerSyncResponse(run=conversion.from_run(run), created=created)
 
     async def GetSyncStatus(self, request: pb.GetSyncStatusRequest, context: Context) -> pb.GetSyncStatusResponse:
         company_id = requests.company(request.company_id)
-        async with self._connection() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        async with (
+            db.acquired(self._pool) as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
             sources = await store.list_sources(connection, company_id)
             runs = await store.source_runs(connection, company_id)
             health = await store.source_health(connection, company_id)
@@ -148,7 +150,7 @@ class SyncServicer(sync_service_pb2_grpc.SyncServiceServicer):
         page_size = requests.page_size(request.page_size, default=50, most=500)
         tie = ("ListSyncRuns", company_id, source)
         before = page_tokens.decode(request.page_token, uuid.UUID, *tie)
-        async with self._connection() as connection:
+        async with db.acquired(self._pool) as connection:
             runs = await store.list_runs(connection, company_id, source, before, page_size + 1)
         page = runs[:page_size]
         return pb.ListSyncRunsResponse(
@@ -158,7 +160,7 @@ class SyncServicer(sync_service_pb2_grpc.SyncServiceServicer):
 
     async def CancelSyncRun(self, request: pb.CancelSyncRunRequest, context: Context) -> pb.CancelSyncRunResponse:
         company_id, run_id = requests.company(request.company_id), requests.uuid_of(request.run_id, "run_id")
-        async with self._connection() as connection:
+        async with db.acquired(self._pool) as connection:
             run = await store.cancel_run(connection, company_id, run_id)
         return pb.CancelSyncRunResponse(run=conversion.from_run(run or await self._get_run(company_id, run_id)))
 
@@ -203,13 +205,8 @@ class SyncServicer(sync_service_pb2_grpc.SyncServiceServicer):
         raise SourceNotFound(source)
 
     async def _get_run(self, company_id: str, run_id: uuid.UUID) -> Run:
-        async with self._connection() as connection:
+        async with db.acquired(self._pool) as connection:
             run = await store.get_run(connection, company_id, run_id)
         if run is None:
             raise SyncRunNotFound(str(run_id))
         return run
-
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[db.Connection]:
-        async with db.unavailable_if_lost(), self._pool.acquire() as connection:
-            yield connection
