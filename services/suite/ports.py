@@ -27,6 +27,21 @@ def free_address(host: str = "127.0.0.1") -> str:
                 raise
 
 
+def free_addresses(count: int, host: str = "127.0.0.1") -> str:
+    """The first of `count` addresses of `host` with ports one after the other, none of them listened on: what metrics
+    are counted up from. At most ten. Apart from those that `free_address` gives."""
+    while True:
+        first = _FIRST - 10 * (1 + secrets.randbelow(900))
+        try:
+            with ExitStack() as stack:
+                for port in range(first, first + count):
+                    stack.enter_context(_bound(f"{host}:{port}"))
+            return f"{host}:{first}"
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+
+
 def check_free(addresses: Iterable[tuple[str, str]]) -> None:
     """Raises OperatorError when one of the addresses can't be listened on, or two are the same. Each comes after
     the setting that names it."""

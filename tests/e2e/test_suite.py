@@ -15,7 +15,7 @@ import pytest
 
 from services.suite.embedded_postgres import EmbeddedPostgres
 from services.suite.embedded_valkey import EmbeddedValkey
-from services.suite.ports import free_address
+from services.suite.ports import free_address, free_addresses
 from tests.waiting import eventually
 
 STOP_SECONDS = 10
@@ -33,7 +33,7 @@ class Operator:
             "HOOKLINE_SYNC_ADDRESS": free_address(),
             "HOOKLINE_EXPORT_ADDRESS": free_address(),
             "HOOKLINE_SANDBOX_ADDRESS": free_address(),
-            "HOOKLINE_METRICS_ADDRESS": free_address(),
+            "HOOKLINE_METRICS_ADDRESS": free_addresses(6),
         }
         self.started: list[asyncio.subprocess.Process] = []
         self.output = folder / "output"
@@ -249,7 +249,7 @@ async def test_a_database_that_refuses_is_one_sentence(operator: Operator) -> No
         HOOKLINE_SYNC_ADDRESS=free_address(),
         HOOKLINE_EXPORT_ADDRESS=free_address(),
         HOOKLINE_SANDBOX_ADDRESS=free_address(),
-        HOOKLINE_METRICS_ADDRESS=free_address(),
+        HOOKLINE_METRICS_ADDRESS=free_addresses(6),
     )
     assert said == f"PostgreSQL at {folder}/missing has no such database.\n"
 
