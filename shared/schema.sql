@@ -71,6 +71,23 @@ CREATE TABLE hookline.companies (
     CONSTRAINT companies_last_sequence_check CHECK ((last_sequence >= 0))
 );
 
+CREATE TABLE hookline.endpoints (
+    company_id text NOT NULL COLLATE pg_catalog."C",
+    endpoint_id uuid NOT NULL,
+    source text NOT NULL COLLATE pg_catalog."C",
+    platform text NOT NULL COLLATE pg_catalog."C",
+    token_sha256 bytea NOT NULL,
+    token_hint text NOT NULL,
+    token_time timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    old_token_sha256 bytea,
+    old_token_expire_time timestamp with time zone,
+    create_time timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    revoke_time timestamp with time zone,
+    CONSTRAINT endpoints_old_token CHECK (((old_token_sha256 IS NULL) = (old_token_expire_time IS NULL))),
+    CONSTRAINT endpoints_old_token_sha256_check CHECK ((octet_length(old_token_sha256) = 32)),
+    CONSTRAINT endpoints_token_sha256_check CHECK ((octet_length(token_sha256) = 32))
+);
+
 CREATE TABLE hookline.event_conflicts (
     company_id text NOT NULL COLLATE pg_catalog."C",
     source text NOT NULL COLLATE pg_catalog."C",
@@ -120,9 +137,17 @@ CREATE TABLE hookline.events (
     total numeric,
     currency text COLLATE pg_catalog."C",
     payload jsonb NOT NULL,
+    platform_type text COLLATE pg_catalog."C",
     CONSTRAINT events_sequence_check CHECK ((sequence > 0))
 )
 PARTITION BY RANGE (received_time);
+
+CREATE TABLE hookline.platform_mappings (
+    company_id text NOT NULL COLLATE pg_catalog."C",
+    name text NOT NULL COLLATE pg_catalog."C",
+    mapping text NOT NULL,
+    update_time timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
 
 CREATE TABLE hookline.quarantine (
     company_id text NOT NULL COLLATE pg_catalog."C",
@@ -135,6 +160,13 @@ CREATE TABLE hookline.quarantine (
     payload bytea NOT NULL,
     quarantined_time timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     times_received bigint DEFAULT 1 NOT NULL,
+    named_source text DEFAULT ''::text NOT NULL COLLATE pg_catalog."C",
+    named_platform text DEFAULT ''::text NOT NULL COLLATE pg_catalog."C",
+    headers jsonb DEFAULT '{}'::jsonb NOT NULL,
+    discarded_time timestamp with time zone,
+    discard_reason text,
+    CONSTRAINT quarantine_discarded CHECK (((discarded_time IS NULL) = (discard_reason IS NULL))),
+    CONSTRAINT quarantine_headers_check CHECK ((jsonb_typeof(headers) = 'object'::text)),
     CONSTRAINT quarantine_payload_sha256_check CHECK ((octet_length(payload_sha256) = 32))
 );
 
@@ -143,6 +175,16 @@ CREATE TABLE hookline.schema_migrations (
     name text NOT NULL,
     sha256 text NOT NULL,
     applied_time timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
+
+CREATE TABLE hookline.signing_secrets (
+    company_id text NOT NULL COLLATE pg_catalog."C",
+    source text NOT NULL COLLATE pg_catalog."C",
+    secret bytea NOT NULL,
+    old_secret bytea,
+    old_secret_expire_time timestamp with time zone,
+    update_time timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT signing_secrets_old_secret CHECK (((old_secret IS NULL) = (old_secret_expire_time IS NULL)))
 );
 
 CREATE TABLE hookline.sources (
@@ -210,6 +252,9 @@ CREATE TABLE hookline.unprocessed (
 ALTER TABLE ONLY hookline.companies
     ADD CONSTRAINT companies_pkey PRIMARY KEY (company_id);
 
+ALTER TABLE ONLY hookline.endpoints
+    ADD CONSTRAINT endpoints_pkey PRIMARY KEY (company_id, endpoint_id);
+
 ALTER TABLE ONLY hookline.event_conflicts
     ADD CONSTRAINT event_conflicts_pkey PRIMARY KEY (company_id, source, dedup_key, payload_sha256);
 
@@ -222,11 +267,17 @@ ALTER TABLE ONLY hookline.event_status
 ALTER TABLE ONLY hookline.events
     ADD CONSTRAINT events_pkey PRIMARY KEY (company_id, sequence, received_time);
 
+ALTER TABLE ONLY hookline.platform_mappings
+    ADD CONSTRAINT platform_mappings_pkey PRIMARY KEY (company_id, name);
+
 ALTER TABLE ONLY hookline.quarantine
     ADD CONSTRAINT quarantine_pkey PRIMARY KEY (company_id, source, payload_sha256);
 
 ALTER TABLE ONLY hookline.schema_migrations
     ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (version);
+
+ALTER TABLE ONLY hookline.signing_secrets
+    ADD CONSTRAINT signing_secrets_pkey PRIMARY KEY (company_id, source);
 
 ALTER TABLE ONLY hookline.sources
     ADD CONSTRAINT sources_pkey PRIMARY KEY (company_id, source);
@@ -239,6 +290,10 @@ ALTER TABLE ONLY hookline.sync_runs
 
 ALTER TABLE ONLY hookline.unprocessed
     ADD CONSTRAINT unprocessed_pkey PRIMARY KEY (company_id, sequence);
+
+CREATE INDEX endpoints_old_token ON hookline.endpoints USING btree (company_id, old_token_sha256);
+
+CREATE UNIQUE INDEX endpoints_token ON hookline.endpoints USING btree (company_id, token_sha256);
 
 CREATE INDEX events_event_id ON ONLY hookline.events USING btree (company_id, event_id);
 
@@ -253,6 +308,10 @@ CREATE INDEX events_type ON ONLY hookline.events USING btree (company_id, type, 
 CREATE INDEX events_words ON ONLY hookline.events USING gin (company_id, ((sequence >> 16)), to_tsvector('simple'::regconfig, ((COALESCE(customer_name, ''::text) || ' '::text) || COALESCE(product_name, ''::text))));
 
 CREATE UNIQUE INDEX quarantine_id ON hookline.quarantine USING btree (company_id, quarantine_id);
+
+CREATE INDEX quarantine_reason ON hookline.quarantine USING btree (company_id, reason, quarantine_id);
+
+CREATE INDEX quarantine_source ON hookline.quarantine USING btree (company_id, source, quarantine_id);
 
 CREATE INDEX sources_due ON hookline.sources USING btree (next_run_time) WHERE (next_run_time IS NOT NULL);
 

@@ -56,6 +56,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. A run of the source is active. Metadata: `source`."""
     ERROR_REASON_SYNC_RUN_NOT_FOUND: _ErrorReason.ValueType  # 14
     """NOT_FOUND. The company has no run of that id. Metadata: `run_id`."""
+    ERROR_REASON_ENDPOINT_NOT_FOUND: _ErrorReason.ValueType  # 15
+    """NOT_FOUND. The company has no endpoint of that id. Metadata: `endpoint_id`."""
+    ERROR_REASON_PLATFORM_MAPPING_NOT_FOUND: _ErrorReason.ValueType  # 16
+    """NOT_FOUND. The company has no platform mapping of its own of that name. Metadata: `platform`."""
+    ERROR_REASON_QUARANTINED_EVENT_NOT_FOUND: _ErrorReason.ValueType  # 17
+    """NOT_FOUND. The company has nothing of that id in quarantine. Metadata: `quarantine_id`."""
+    ERROR_REASON_SIGNING_SECRET_NOT_FOUND: _ErrorReason.ValueType  # 18
+    """NOT_FOUND. The company has no signing secret for that source. Metadata: `source`."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: the `reason` of the google.rpc.ErrorInfo that every error of Hookline carries, under the
@@ -97,4 +105,12 @@ ERROR_REASON_SYNC_RUN_ACTIVE: ErrorReason.ValueType  # 13
 """FAILED_PRECONDITION. A run of the source is active. Metadata: `source`."""
 ERROR_REASON_SYNC_RUN_NOT_FOUND: ErrorReason.ValueType  # 14
 """NOT_FOUND. The company has no run of that id. Metadata: `run_id`."""
+ERROR_REASON_ENDPOINT_NOT_FOUND: ErrorReason.ValueType  # 15
+"""NOT_FOUND. The company has no endpoint of that id. Metadata: `endpoint_id`."""
+ERROR_REASON_PLATFORM_MAPPING_NOT_FOUND: ErrorReason.ValueType  # 16
+"""NOT_FOUND. The company has no platform mapping of its own of that name. Metadata: `platform`."""
+ERROR_REASON_QUARANTINED_EVENT_NOT_FOUND: ErrorReason.ValueType  # 17
+"""NOT_FOUND. The company has nothing of that id in quarantine. Metadata: `quarantine_id`."""
+ERROR_REASON_SIGNING_SECRET_NOT_FOUND: ErrorReason.ValueType  # 18
+"""NOT_FOUND. The company has no signing secret for that source. Metadata: `source`."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

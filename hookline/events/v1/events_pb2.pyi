@@ -121,6 +121,7 @@ class Event(_message.Message):
     OCCURRED_TIME_FIELD_NUMBER: _builtins.int
     RECEIVED_TIME_FIELD_NUMBER: _builtins.int
     PAYLOAD_FIELD_NUMBER: _builtins.int
+    PLATFORM_TYPE_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
     """The company that the event belongs to."""
     event_id: _builtins.str
@@ -132,7 +133,9 @@ class Event(_message.Message):
     platform: _builtins.str
     """The platform whose mapping understood the payload, such as "grapfy"."""
     type: _builtins.str
-    """What happened, such as "order_approved"."""
+    """What happened, in the one vocabulary of all platforms, such as "order_approved" (docs/platforms.md lists it).
+    The platform's own name where the vocabulary has none.
+    """
     dedup_key: _builtins.str
     """The key that makes the event the same event again within its source: the platform's own event id where it has one."""
     customer_name: _builtins.str
@@ -145,8 +148,11 @@ class Event(_message.Message):
     """Why processing failed. Only with PROCESSING_STATUS_FAILED."""
     payload: _builtins.bytes
     """The platform's JSON: the same members and values to the last digit; white space, the order of members and
-    repeated names are not kept. Left out of lists unless asked for.
+    repeated names are not kept. Members by which the platform proves who it is, such as a token, are removed before
+    anything is stored. Left out of lists unless asked for.
     """
+    platform_type: _builtins.str
+    """What happened in the platform's own words, such as "SALE_APPROVED"."""
     @_builtins.property
     def total(self) -> Global___Money:
         """What the customer pays. Not set when the payload has no total."""
@@ -177,10 +183,11 @@ class Event(_message.Message):
         occurred_time: _timestamp_pb2.Timestamp | None = ...,
         received_time: _timestamp_pb2.Timestamp | None = ...,
         payload: _builtins.bytes = ...,
+        platform_type: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["occurred_time", b"occurred_time", "received_time", b"received_time", "total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["company_id", b"company_id", "customer_name", b"customer_name", "dedup_key", b"dedup_key", "event_id", b"event_id", "occurred_time", b"occurred_time", "payload", b"payload", "platform", b"platform", "product_name", b"product_name", "received_time", b"received_time", "sequence", b"sequence", "source", b"source", "status", b"status", "status_error", b"status_error", "total", b"total", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["company_id", b"company_id", "customer_name", b"customer_name", "dedup_key", b"dedup_key", "event_id", b"event_id", "occurred_time", b"occurred_time", "payload", b"payload", "platform", b"platform", "platform_type", b"platform_type", "product_name", b"product_name", "received_time", b"received_time", "sequence", b"sequence", "source", b"source", "status", b"status", "status_error", b"status_error", "total", b"total", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -83,6 +83,14 @@ class _OutcomeReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Outcome
     """Quarantined: the total is there but is no amount of money."""
     OUTCOME_REASON_TIME_MALFORMED: _OutcomeReason.ValueType  # 11
     """Quarantined: the time is there but is no time between the years 1970 and 9999."""
+    OUTCOME_REASON_SIGNATURE_MISSING: _OutcomeReason.ValueType  # 12
+    """Rejected: the company has a signing secret for the source, and what should prove the sender is not there."""
+    OUTCOME_REASON_SIGNATURE_WRONG: _OutcomeReason.ValueType  # 13
+    """Rejected: the signature, or the token in its place, is not by any secret that the company has for the source."""
+    OUTCOME_REASON_SIGNATURE_TOO_OLD: _OutcomeReason.ValueType  # 14
+    """Rejected: the signature is right, and its time too far from now."""
+    OUTCOME_REASON_HEADERS_TOO_LARGE: _OutcomeReason.ValueType  # 15
+    """Rejected: there are too many headers, they are too large, or the query is."""
 
 class OutcomeReason(_OutcomeReason, metaclass=_OutcomeReasonEnumTypeWrapper):
     """Why an event was quarantined or rejected."""
@@ -111,6 +119,14 @@ OUTCOME_REASON_TOTAL_MALFORMED: OutcomeReason.ValueType  # 10
 """Quarantined: the total is there but is no amount of money."""
 OUTCOME_REASON_TIME_MALFORMED: OutcomeReason.ValueType  # 11
 """Quarantined: the time is there but is no time between the years 1970 and 9999."""
+OUTCOME_REASON_SIGNATURE_MISSING: OutcomeReason.ValueType  # 12
+"""Rejected: the company has a signing secret for the source, and what should prove the sender is not there."""
+OUTCOME_REASON_SIGNATURE_WRONG: OutcomeReason.ValueType  # 13
+"""Rejected: the signature, or the token in its place, is not by any secret that the company has for the source."""
+OUTCOME_REASON_SIGNATURE_TOO_OLD: OutcomeReason.ValueType  # 14
+"""Rejected: the signature is right, and its time too far from now."""
+OUTCOME_REASON_HEADERS_TOO_LARGE: OutcomeReason.ValueType  # 15
+"""Rejected: there are too many headers, they are too large, or the query is."""
 Global___OutcomeReason: _TypeAlias = OutcomeReason  # noqa: Y015
 
 @_typing.final
@@ -119,9 +135,31 @@ class IncomingEvent(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class HeadersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     PLATFORM_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
     PAYLOAD_FIELD_NUMBER: _builtins.int
+    HEADERS_FIELD_NUMBER: _builtins.int
+    QUERY_FIELD_NUMBER: _builtins.int
     platform: _builtins.str
     """The platform's name, such as "grapfy". Empty: recognised by the payload's shape, "generic" at last.
     A name that Hookline has no mapping for: the event is quarantined.
@@ -134,16 +172,27 @@ class IncomingEvent(_message.Message):
     """The body exactly as the platform sent it: JSON in UTF-8, at most 1 MiB (a setting of the server). More, or nothing
     at all, is rejected; anything else that can't be understood is quarantined.
     """
+    query: _builtins.str
+    """The query of the URL that the body came to, without the "?", at most 4 KiB. Some platforms sign there."""
+    @_builtins.property
+    def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The HTTP headers that came with the body, by name in any case. Some platforms say in one what happened, and most
+        sign in one. At most 100, of at most 16 KiB together; else the event is rejected. Only those that a mapping reads
+        are kept, and those only with what is quarantined.
+        """
+
     def __init__(
         self,
         *,
         platform: _builtins.str = ...,
         source: _builtins.str = ...,
         payload: _builtins.bytes = ...,
+        headers: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        query: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["payload", b"payload", "platform", b"platform", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["headers", b"headers", "payload", b"payload", "platform", b"platform", "query", b"query", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -476,6 +525,26 @@ class QuarantinedEvent(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class HeadersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     QUARANTINE_ID_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
     PLATFORM_FIELD_NUMBER: _builtins.int
@@ -485,6 +554,10 @@ class QuarantinedEvent(_message.Message):
     PAYLOAD_SIZE_FIELD_NUMBER: _builtins.int
     QUARANTINED_TIME_FIELD_NUMBER: _builtins.int
     TIMES_RECEIVED_FIELD_NUMBER: _builtins.int
+    PAYLOAD_FIELD_NUMBER: _builtins.int
+    HEADERS_FIELD_NUMBER: _builtins.int
+    DISCARDED_TIME_FIELD_NUMBER: _builtins.int
+    DISCARD_REASON_FIELD_NUMBER: _builtins.int
     quarantine_id: _builtins.str
     """Its id in the quarantine: a UUID."""
     source: _builtins.str
@@ -501,9 +574,23 @@ class QuarantinedEvent(_message.Message):
     """The whole body's size in bytes."""
     times_received: _builtins.int
     """How often it has come."""
+    payload: _builtins.bytes
+    """The whole body as it came, without what proves the sender where the platform is known. Only GetQuarantinedEvent
+    sets it.
+    """
+    discard_reason: _builtins.str
+    """Why it was discarded. Empty unless it was."""
     @_builtins.property
     def quarantined_time(self) -> _timestamp_pb2.Timestamp:
         """When it came first. The same body coming again is not set aside twice."""
+
+    @_builtins.property
+    def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The headers that a mapping reads, by their names in lower case. Only GetQuarantinedEvent sets them."""
+
+    @_builtins.property
+    def discarded_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was discarded. Not set unless it was."""
 
     def __init__(
         self,
@@ -517,14 +604,48 @@ class QuarantinedEvent(_message.Message):
         payload_size: _builtins.int = ...,
         quarantined_time: _timestamp_pb2.Timestamp | None = ...,
         times_received: _builtins.int = ...,
+        payload: _builtins.bytes = ...,
+        headers: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        discarded_time: _timestamp_pb2.Timestamp | None = ...,
+        discard_reason: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["quarantined_time", b"quarantined_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["discarded_time", b"discarded_time", "quarantined_time", b"quarantined_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "payload_prefix", b"payload_prefix", "payload_size", b"payload_size", "platform", b"platform", "quarantine_id", b"quarantine_id", "quarantined_time", b"quarantined_time", "reason", b"reason", "source", b"source", "times_received", b"times_received"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["discard_reason", b"discard_reason", "discarded_time", b"discarded_time", "headers", b"headers", "message", b"message", "payload", b"payload", "payload_prefix", b"payload_prefix", "payload_size", b"payload_size", "platform", b"platform", "quarantine_id", b"quarantine_id", "quarantined_time", b"quarantined_time", "reason", b"reason", "source", b"source", "times_received", b"times_received"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___QuarantinedEvent: _TypeAlias = QuarantinedEvent  # noqa: Y015
+
+@_typing.final
+class QuarantineFilter(_message.Message):
+    """Which of a company's quarantined events are meant. Every part that is given must hold; an empty filter means all."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    PLATFORM_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    """Of this source."""
+    platform: _builtins.str
+    """Of this platform."""
+    reason: Global___OutcomeReason.ValueType
+    """Set aside for this reason."""
+    def __init__(
+        self,
+        *,
+        source: _builtins.str = ...,
+        platform: _builtins.str = ...,
+        reason: Global___OutcomeReason.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["platform", b"platform", "reason", b"reason", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuarantineFilter: _TypeAlias = QuarantineFilter  # noqa: Y015
 
 @_typing.final
 class ListQuarantinedEventsRequest(_message.Message):
@@ -535,22 +656,32 @@ class ListQuarantinedEventsRequest(_message.Message):
     COMPANY_ID_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    INCLUDE_DISCARDED_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
     """The company. Required."""
     page_size: _builtins.int
     """At most this many. 0: 50. More than 500 are taken as 500."""
     page_token: _builtins.str
-    """`next_page_token` of the response before, for the same company. Empty: from the start."""
+    """`next_page_token` of the response before, for the same company and filter. Empty: from the start."""
+    include_discarded: _builtins.bool
+    """Whether those that were discarded are listed too."""
+    @_builtins.property
+    def filter(self) -> Global___QuarantineFilter:
+        """Which. Not set: all."""
+
     def __init__(
         self,
         *,
         company_id: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        filter: Global___QuarantineFilter | None = ...,
+        include_discarded: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["company_id", b"company_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["company_id", b"company_id", "filter", b"filter", "include_discarded", b"include_discarded", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -583,3 +714,586 @@ class ListQuarantinedEventsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListQuarantinedEventsResponse: _TypeAlias = ListQuarantinedEventsResponse  # noqa: Y015
+
+@_typing.final
+class GetQuarantinedEventRequest(_message.Message):
+    """Request of IngestService.GetQuarantinedEvent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPANY_ID_FIELD_NUMBER: _builtins.int
+    QUARANTINE_ID_FIELD_NUMBER: _builtins.int
+    company_id: _builtins.str
+    """The company. Required."""
+    quarantine_id: _builtins.str
+    """Its id in the quarantine. Required."""
+    def __init__(
+        self,
+        *,
+        company_id: _builtins.str = ...,
+        quarantine_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["company_id", b"company_id", "quarantine_id", b"quarantine_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetQuarantinedEventRequest: _TypeAlias = GetQuarantinedEventRequest  # noqa: Y015
+
+@_typing.final
+class GetQuarantinedEventResponse(_message.Message):
+    """Response of IngestService.GetQuarantinedEvent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUARANTINED_EVENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def quarantined_event(self) -> Global___QuarantinedEvent:
+        """What lies there, whole."""
+
+    def __init__(
+        self,
+        *,
+        quarantined_event: Global___QuarantinedEvent | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["quarantined_event", b"quarantined_event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["quarantined_event", b"quarantined_event"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetQuarantinedEventResponse: _TypeAlias = GetQuarantinedEventResponse  # noqa: Y015
+
+@_typing.final
+class RetryQuarantinedEventsRequest(_message.Message):
+    """Request of IngestService.RetryQuarantinedEvents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPANY_ID_FIELD_NUMBER: _builtins.int
+    QUARANTINE_IDS_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    company_id: _builtins.str
+    """The company. Required."""
+    page_size: _builtins.int
+    """With `filter`: at most this many in this call. 0: 100. More than 500 are taken as 500."""
+    page_token: _builtins.str
+    """With `filter`: `next_page_token` of the response before, for the same company and filter. Empty: from the start."""
+    @_builtins.property
+    def quarantine_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """These, at most 500, discarded ones too. Exclusive with `filter`, `page_size` and `page_token`."""
+
+    @_builtins.property
+    def filter(self) -> Global___QuarantineFilter:
+        """Or all that the filter means and that are not discarded, oldest first, a page a call."""
+
+    def __init__(
+        self,
+        *,
+        company_id: _builtins.str = ...,
+        quarantine_ids: _abc.Iterable[_builtins.str] | None = ...,
+        filter: Global___QuarantineFilter | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["company_id", b"company_id", "filter", b"filter", "page_size", b"page_size", "page_token", b"page_token", "quarantine_ids", b"quarantine_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetryQuarantinedEventsRequest: _TypeAlias = RetryQuarantinedEventsRequest  # noqa: Y015
+
+@_typing.final
+class RetryQuarantinedEventsResponse(_message.Message):
+    """Response of IngestService.RetryQuarantinedEvents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Retried(_message.Message):
+        """What became of one."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        QUARANTINE_ID_FIELD_NUMBER: _builtins.int
+        RESULT_FIELD_NUMBER: _builtins.int
+        quarantine_id: _builtins.str
+        """Its id in the quarantine."""
+        @_builtins.property
+        def result(self) -> Global___IngestResult:
+            """ACCEPTED or DUPLICATE: it has left the quarantine. QUARANTINED: it is still not understood, and stays under its id
+            with the reason of now.
+            """
+
+        def __init__(
+            self,
+            *,
+            quarantine_id: _builtins.str = ...,
+            result: Global___IngestResult | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["quarantine_id", b"quarantine_id", "result", b"result"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    RETRIED_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """With `filter`: goes on with the rest. Empty: there is no more to try."""
+    @_builtins.property
+    def retried(self) -> _containers.RepeatedCompositeFieldContainer[Global___RetryQuarantinedEventsResponse.Retried]:
+        """One for each event tried, in the request's order or the oldest first."""
+
+    def __init__(
+        self,
+        *,
+        retried: _abc.Iterable[Global___RetryQuarantinedEventsResponse.Retried] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "retried", b"retried"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetryQuarantinedEventsResponse: _TypeAlias = RetryQuarantinedEventsResponse  # noqa: Y015
+
+@_typing.final
+class DiscardQuarantinedEventsRequest(_message.Message):
+    """Request of IngestService.DiscardQuarantinedEvents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPANY_ID_FIELD_NUMBER: _builtins.int
+    QUARANTINE_IDS_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    company_id: _builtins.str
+    """The company. Required."""
+    reason: _builtins.str
+    """Why, for whoever looks later: at most 500 characters. Required."""
+    @_builtins.property
+    def quarantine_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """These, at most 500. Exclusive with `filter`."""
+
+    @_builtins.property
+    def filter(self) -> Global___QuarantineFilter:
+        """Or the oldest that the filter means, at most 500 in a call."""
+
+    def __init__(
+        self,
+        *,
+        company_id: _builtins.str = ...,
+        quarantine_ids: _abc.Iterable[_builtins.str] | None = ...,
+        filter: Global___QuarantineFilter | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["company_id", b"company_id", "filter", b"filter", "quarantine_ids", b"quarantine_ids", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiscardQuarantinedEventsRequest: _TypeAlias = DiscardQuarantinedEventsRequest  # noqa: Y015
+
+@_typing.final
+class DiscardQuarantinedEventsResponse(_message.Message):
+    """Response of IngestService.DiscardQuarantinedEvents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUARANTINE_IDS_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
+    more: _builtins.bool
+    """With `filter`: whether there are more. Call again."""
+    @_builtins.property
+    def quarantine_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Those that this call discarded."""
+
+    def __init__(
+        self,
+        *,
+        quarantine_ids: _abc.Iterable[_builtins.str] | None = ...,
+        more: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["more", b"more", "quarantine_ids", b"quarantine_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiscardQuarantinedEventsResponse: _TypeAlias = DiscardQuarantinedEventsResponse  # noqa: Y015
+
+@_typing.final
+class EventConflict(_message.Message):
+    """A payload that came under a known key with another content than the first one, which stays the event."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    DEDUP_KEY_FIELD_NUMBER: _builtins.int
+    PAYLOAD_FIELD_NUMBER: _builtins.int
+    FIRST_RECEIVED_TIME_FIELD_NUMBER: _builtins.int
+    TIMES_RECEIVED_FIELD_NUMBER: _builtins.int
+    event_id: _builtins.str
+    """The event that was first."""
+    source: _builtins.str
+    """Its source."""
+    dedup_key: _builtins.str
+    """The key that both have."""
+    payload: _builtins.bytes
+    """The payload that came later."""
+    times_received: _builtins.int
+    """How often it has come."""
+    @_builtins.property
+    def first_received_time(self) -> _timestamp_pb2.Timestamp:
+        """When it came first."""
+
+    def __init__(
+        self,
+        *,
+        event_id: _builtins.str = ...,
+        source: _builtins.str = ...,
+        dedup_key: _builtins.str = ...,
+        payload: _builtins.bytes = ...,
+        first_received_time: _timestamp_pb2.Timestamp | None = ...,
+        times_received: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_received_time", b"first_received_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dedup_key", b"dedup_key", "event_id", b"event_id", "first_received_time", b"first_received_time", "payload", b"payload", "source", b"source", "times_received", b"times_received"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EventConflict: _TypeAlias = EventConflict  # noqa: Y015
+
+@_typing.final
+class ListEventConflictsRequest(_message.Message):
+    """Request of IngestService.ListEventConflicts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPANY_ID_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    company_id: _builtins.str
+    """The company. Required."""
+    event_id: _builtins.str
+    """Only those of this event. Empty: all."""
+    page_size: _builtins.int
+    """At most this many. 0: 50. More than 500 are taken as 500. A page also ends at 8 MiB of payloads."""
+    page_token: _builtins.str
+    """`next_page_token` of the response before, for the same request. Empty: from the start."""
+    def __init__(
+        self,
+        *,
+        company_id: _builtins.str = ...,
+        event_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["company_id", b"company_id", "event_id", b"event_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEventConflictsRequest: _TypeAlias = ListEventConflictsRequest  # noqa: Y015
+
+@_typing.final
+class ListEventConflictsResponse(_message.Message):
+    """Response of IngestService.ListEventConflicts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONFLICTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Gives the next page. Empty: there is none."""
+    @_builtins.property
+    def conflicts(self) -> _containers.RepeatedCompositeFieldContainer[Global___EventConflict]:
+        """The conflicts, in the order of source and key."""
+
+    def __init__(
+        self,
+        *,
+        conflicts: _abc.Iterable[Global___EventConflict] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conflicts", b"conflicts", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEventConflictsResponse: _TypeAlias = ListEventConflictsResponse  # noqa: Y015
+
+@_typing.final
+class Platform(_message.Message):
+    """A platform that payloads can be understood as."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    MAPPING_FIELD_NUMBER: _builtins.int
+    IS_OWN_FIELD_NUMBER: _builtins.int
+    IS_RECOGNISED_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    HAS_HISTORY_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The name to send with events, such as "kirvano"."""
+    title: _builtins.str
+    """The name for people."""
+    mapping: _builtins.str
+    """The mapping, as TOML (docs/platforms.md)."""
+    is_own: _builtins.bool
+    """Whether it is the company's own. It then stands in for the built-in one of that name, if there is one."""
+    is_recognised: _builtins.bool
+    """Whether its payloads can be told by their shape. If not, events must name it."""
+    signature: _builtins.str
+    """How it proves who it is: "hmac", "token", "stripe" or "standard_webhooks". Empty: it does not."""
+    has_history: _builtins.bool
+    """Whether its history can be pulled."""
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """When the company put it. Not set for a built-in one."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        title: _builtins.str = ...,
+        mapping: _builtins.str = ...,
+        is_own: _builtins.bool = ...,
+        is_recognised: _builtins.bool = ...,
+        signature: _builtins.str = ...,
+        has_history: _builtins.bool = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["update_time", b"update_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["has_history", b"has_history", "is_own", b"is_own", "is_recognised", b"is_recognised", "mapping", b"mapping", "name", b"name", "signature", b"signature", "title", b"title", "update_time", b"update_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Platform: _TypeAlias = Platform  # noqa: Y015
+
+@_typing.final
+class ListPlatformsRequest(_message.Message):
+    """Request of IngestService.ListPlatforms."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPANY_ID_FIELD_NUMBER: _builtins.int
+    company_id: _builtins.str
+    """The company. Required."""
+    def __init__(
+        self,
+        *,
+        company_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["company_id", b"company_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPlatformsRequest: _TypeAlias = ListPlatformsRequest  # noqa: Y015
+
+@_typing.final
+class ListPlatformsResponse(_message.Message):
+    """Response of IngestService.ListPlatforms."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLATFORMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def platforms(self) -> _containers.RepeatedCompositeFieldContainer[Global___Platform]:
+        """The platforms, in the order in which they are tried on a payload: the company's own first."""
+
+    def __init__(
+        self,
+        *,
+        platforms: _abc.Iterable[Global___Platform] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["platforms", b"platforms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPlatformsResponse: _TypeAlias = ListPlatformsResponse  # noqa: Y015
+
+@_typing.final
+class PutPlatformMappingRequest(_message.Message):
+    """Request of IngestService.PutPlatformMapping."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPANY_ID_FIELD_NUMBER: _builtins.int
+    MAPPING_FIELD_NUMBER: _builtins.int
+    company_id: _builtins.str
+    """The company. Required."""
+    mapping: _builtins.str
+    """The mapping, as TOML (docs/platforms.md), at most 64 KiB. Its `name` says which platform it is for. Required."""
+    def __init__(
+        self,
+        *,
+        company_id: _builtins.str = ...,
+        mapping: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["company_id", b"company_id", "mapping", b"mapping"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutPlatformMappingRequest: _TypeAlias = PutPlatformMappingRequest  # noqa: Y015
+
+@_typing.final
+class PutPlatformMappingResponse(_message.Message):
+    """Response of IngestService.PutPlatformMapping."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLATFORM_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def platform(self) -> Global___Platform:
+        """The platform as it is from now on."""
+
+    def __init__(
+        self,
+        *,
+        platform: Global___Platform | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["platform", b"platform"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["platform", b"platform"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutPlatformMappingResponse: _TypeAlias = PutPlatformMappingResponse  # noqa: Y015
+
+@_typing.final
+class DeletePlatformMappingRequest(_message.Message):
+    """Request of IngestService.DeletePlatformMapping."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPANY_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    company_id: _builtins.str
+    """The company. Required."""
+    name: _builtins.str
+    """The mapping's name. Required."""
+    def __init__(
+        self,
+        *,
+        company_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["company_id", b"company_id", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeletePlatformMappingRequest: _TypeAlias = DeletePlatformMappingRequest  # noqa: Y015
+
+@_typing.final
+class DeletePlatformMappingResponse(_message.Message):
+    """Response of IngestService.DeletePlatformMapping."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeletePlatformMappingResponse: _TypeAlias = DeletePlatformMappingResponse  # noqa: Y015
+
+@_typing.final
+class PreviewMappingRequest(_message.Message):
+    """Request of IngestService.PreviewMapping."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPANY_ID_FIELD_NUMBER: _builtins.int
+    EVENT_FIELD_NUMBER: _builtins.int
+    QUARANTINE_ID_FIELD_NUMBER: _builtins.int
+    MAPPING_FIELD_NUMBER: _builtins.int
+    company_id: _builtins.str
+    """The company. Required."""
+    quarantine_id: _builtins.str
+    """An event in quarantine."""
+    mapping: _builtins.str
+    """A mapping to try, as TOML. Empty: those in force."""
+    @_builtins.property
+    def event(self) -> Global___IncomingEvent:
+        """An event as it would be sent."""
+
+    def __init__(
+        self,
+        *,
+        company_id: _builtins.str = ...,
+        event: Global___IncomingEvent | None = ...,
+        quarantine_id: _builtins.str = ...,
+        mapping: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "quarantine_id", b"quarantine_id", "subject", b"subject"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["company_id", b"company_id", "event", b"event", "mapping", b"mapping", "quarantine_id", b"quarantine_id", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_subject: _TypeAlias = _typing.Literal["event", "quarantine_id"]  # noqa: Y015
+    _WhichOneofArgType_subject: _TypeAlias = _typing.Literal["subject", b"subject"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_subject) -> _WhichOneofReturnType_subject | None: ...
+
+Global___PreviewMappingRequest: _TypeAlias = PreviewMappingRequest  # noqa: Y015
+
+@_typing.final
+class PreviewMappingResponse(_message.Message):
+    """Response of IngestService.PreviewMapping."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULT_FIELD_NUMBER: _builtins.int
+    EVENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def result(self) -> Global___IngestResult:
+        """What would become of it: ACCEPTED when it is understood (whether it is a duplicate is not looked up), QUARANTINED
+        or REJECTED with the reason. Has no ids.
+        """
+
+    @_builtins.property
+    def event(self) -> _events_pb2.Event:
+        """The fields that would be extracted, and the payload that would be stored. Only when understood; has no id, no
+        sequence, no status and no received time.
+        """
+
+    def __init__(
+        self,
+        *,
+        result: Global___IngestResult | None = ...,
+        event: _events_pb2.Event | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "result", b"result"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewMappingResponse: _TypeAlias = PreviewMappingResponse  # noqa: Y015

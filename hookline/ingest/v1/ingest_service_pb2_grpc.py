@@ -66,6 +66,46 @@ class IngestServiceStub:
                 request_serializer=hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.ListQuarantinedEventsRequest.SerializeToString,
                 response_deserializer=hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.ListQuarantinedEventsResponse.FromString,
                 _registered_method=True)
+        self.GetQuarantinedEvent = channel.unary_unary(
+                '/hookline.ingest.v1.IngestService/GetQuarantinedEvent',
+                request_serializer=hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.GetQuarantinedEventRequest.SerializeToString,
+                response_deserializer=hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.GetQuarantinedEventResponse.FromString,
+                _registered_method=True)
+        self.RetryQuarantinedEvents = channel.unary_unary(
+                '/hookline.ingest.v1.IngestService/RetryQuarantinedEvents',
+                request_serializer=hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.RetryQuarantinedEventsRequest.SerializeToString,
+                response_deserializer=hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.RetryQuarantinedEventsResponse.FromString,
+                _registered_method=True)
+        self.DiscardQuarantinedEvents = channel.unary_unary(
+                '/hookline.ingest.v1.IngestService/DiscardQuarantinedEvents',
+                request_serializer=hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.DiscardQuarantinedEventsRequest.SerializeToString,
+                response_deserializer=hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.DiscardQuarantinedEventsResponse.FromString,
+                _registered_method=True)
+        self.ListEventConflicts = channel.unary_unary(
+                '/hookline.ingest.v1.IngestService/ListEventConflicts',
+                request_serializer=hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.ListEventConflictsRequest.SerializeToString,
+                response_deserializer=hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.ListEventConflictsResponse.FromString,
+                _registered_method=True)
+        self.ListPlatforms = channel.unary_unary(
+                '/hookline.ingest.v1.IngestService/ListPlatforms',
+                request_serializer=hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.ListPlatformsRequest.SerializeToString,
+                response_deserializer=hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.ListPlatformsResponse.FromString,
+                _registered_method=True)
+        self.PutPlatformMapping = channel.unary_unary(
+                '/hookline.ingest.v1.IngestService/PutPlatformMapping',
+                request_serializer=hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.PutPlatformMappingRequest.SerializeToString,
+                response_deserializer=hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.PutPlatformMappingResponse.FromString,
+                _registered_method=True)
+        self.DeletePlatformMapping = channel.unary_unary(
+                '/hookline.ingest.v1.IngestService/DeletePlatformMapping',
+                request_serializer=hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.DeletePlatformMappingRequest.SerializeToString,
+                response_deserializer=hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.DeletePlatformMappingResponse.FromString,
+                _registered_method=True)
+        self.PreviewMapping = channel.unary_unary(
+                '/hookline.ingest.v1.IngestService/PreviewMapping',
+                request_serializer=hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.PreviewMappingRequest.SerializeToString,
+                response_deserializer=hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.PreviewMappingResponse.FromString,
+                _registered_method=True)
 
 
 class IngestServiceServicer:
@@ -120,9 +160,77 @@ class IngestServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListQuarantinedEvents(self, request, context):
-        """Lists what could not be understood and was set aside, newest first.
-        INVALID_ARGUMENT: `company_id` is missing or malformed, page_size is negative, or the page token is not one that
+        """Lists what could not be understood and was set aside, newest first. Leaves out what was discarded unless asked.
+        INVALID_ARGUMENT: `company_id` or the filter is malformed, page_size is negative, or the page token is not one that
         this RPC gave for the same request.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetQuarantinedEvent(self, request, context):
+        """Gives one quarantined event whole. NOT_FOUND: the company has nothing of that id in quarantine.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryQuarantinedEvents(self, request, context):
+        """Tries quarantined events again by the mappings in force now. What is understood is stored exactly once and leaves
+        the quarantine; the rest stays. Signatures are not asked for again. After an error status any part may have been
+        done; calling again is safe. NOT_FOUND, with nothing tried: one of the ids is not in quarantine.
+        INVALID_ARGUMENT: neither ids nor a filter, both, more than 500 ids, or one twice.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DiscardQuarantinedEvents(self, request, context):
+        """Puts quarantined events out of sight, for a reason that is kept. Deletes nothing: they can still be listed when
+        asked for, and be retried by id. The same body coming again stays discarded. Discarding again changes nothing.
+        NOT_FOUND, with nothing discarded: one of the ids is not in quarantine. INVALID_ARGUMENT as in Retry, or no reason.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListEventConflicts(self, request, context):
+        """Lists the payloads that came under a known key with another content.
+        INVALID_ARGUMENT: `company_id` or `event_id` is malformed, page_size is negative, or the page token is not one that
+        this RPC gave for the same request.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPlatforms(self, request, context):
+        """Lists the platforms that payloads of this company can be understood as, built-in and its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutPlatformMapping(self, request, context):
+        """Stores a mapping of the company's own, new or in place of the one of that name. It is in force at once in the
+        process that answers, and within a moment (at most 5 seconds, usually milliseconds) in every other one. Changes
+        nothing about events already stored; quarantined ones can be retried. A company has at most 100.
+        INVALID_ARGUMENT: the mapping is malformed (the violation says where), or it is the company's 101st.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeletePlatformMapping(self, request, context):
+        """Removes a mapping of the company's own; a built-in one of that name is in force again.
+        NOT_FOUND: the company has none of that name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PreviewMapping(self, request, context):
+        """Shows what a mapping makes of an event, and stores nothing. NOT_FOUND: the quarantined event is not there.
+        INVALID_ARGUMENT: there is no subject, or the mapping to try is malformed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -155,6 +263,46 @@ def add_IngestServiceServicer_to_server(servicer, server):
                     servicer.ListQuarantinedEvents,
                     request_deserializer=hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.ListQuarantinedEventsRequest.FromString,
                     response_serializer=hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.ListQuarantinedEventsResponse.SerializeToString,
+            ),
+            'GetQuarantinedEvent': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetQuarantinedEvent,
+                    request_deserializer=hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.GetQuarantinedEventRequest.FromString,
+                    response_serializer=hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.GetQuarantinedEventResponse.SerializeToString,
+            ),
+            'RetryQuarantinedEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryQuarantinedEvents,
+                    request_deserializer=hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.RetryQuarantinedEventsRequest.FromString,
+                    response_serializer=hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.RetryQuarantinedEventsResponse.SerializeToString,
+            ),
+            'DiscardQuarantinedEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.DiscardQuarantinedEvents,
+                    request_deserializer=hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.DiscardQuarantinedEventsRequest.FromString,
+                    response_serializer=hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.DiscardQuarantinedEventsResponse.SerializeToString,
+            ),
+            'ListEventConflicts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEventConflicts,
+                    request_deserializer=hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.ListEventConflictsRequest.FromString,
+                    response_serializer=hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.ListEventConflictsResponse.SerializeToString,
+            ),
+            'ListPlatforms': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPlatforms,
+                    request_deserializer=hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.ListPlatformsRequest.FromString,
+                    response_serializer=hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.ListPlatformsResponse.SerializeToString,
+            ),
+            'PutPlatformMapping': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutPlatformMapping,
+                    request_deserializer=hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.PutPlatformMappingRequest.FromString,
+                    response_serializer=hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.PutPlatformMappingResponse.SerializeToString,
+            ),
+            'DeletePlatformMapping': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeletePlatformMapping,
+                    request_deserializer=hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.DeletePlatformMappingRequest.FromString,
+                    response_serializer=hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.DeletePlatformMappingResponse.SerializeToString,
+            ),
+            'PreviewMapping': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewMapping,
+                    request_deserializer=hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.PreviewMappingRequest.FromString,
+                    response_serializer=hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.PreviewMappingResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -299,6 +447,222 @@ class IngestService:
             '/hookline.ingest.v1.IngestService/ListQuarantinedEvents',
             hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.ListQuarantinedEventsRequest.SerializeToString,
             hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.ListQuarantinedEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetQuarantinedEvent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hookline.ingest.v1.IngestService/GetQuarantinedEvent',
+            hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.GetQuarantinedEventRequest.SerializeToString,
+            hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.GetQuarantinedEventResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryQuarantinedEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hookline.ingest.v1.IngestService/RetryQuarantinedEvents',
+            hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.RetryQuarantinedEventsRequest.SerializeToString,
+            hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.RetryQuarantinedEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DiscardQuarantinedEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hookline.ingest.v1.IngestService/DiscardQuarantinedEvents',
+            hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.DiscardQuarantinedEventsRequest.SerializeToString,
+            hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.DiscardQuarantinedEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEventConflicts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hookline.ingest.v1.IngestService/ListEventConflicts',
+            hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.ListEventConflictsRequest.SerializeToString,
+            hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.ListEventConflictsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPlatforms(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hookline.ingest.v1.IngestService/ListPlatforms',
+            hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.ListPlatformsRequest.SerializeToString,
+            hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.ListPlatformsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutPlatformMapping(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hookline.ingest.v1.IngestService/PutPlatformMapping',
+            hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.PutPlatformMappingRequest.SerializeToString,
+            hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.PutPlatformMappingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeletePlatformMapping(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hookline.ingest.v1.IngestService/DeletePlatformMapping',
+            hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.DeletePlatformMappingRequest.SerializeToString,
+            hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.DeletePlatformMappingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewMapping(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hookline.ingest.v1.IngestService/PreviewMapping',
+            hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.PreviewMappingRequest.SerializeToString,
+            hookline_dot_ingest_dot_v1_dot_ingest__service__pb2.PreviewMappingResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -66,9 +66,43 @@ class IngestServiceStub:
     than PROCESSED or FAILED, or an error text with PROCESSED or over 2,000 characters.
     """
     ListQuarantinedEvents: _grpc.UnaryUnaryMultiCallable[_ingest_service_pb2.ListQuarantinedEventsRequest, _ingest_service_pb2.ListQuarantinedEventsResponse]
-    """Lists what could not be understood and was set aside, newest first.
-    INVALID_ARGUMENT: `company_id` is missing or malformed, page_size is negative, or the page token is not one that
+    """Lists what could not be understood and was set aside, newest first. Leaves out what was discarded unless asked.
+    INVALID_ARGUMENT: `company_id` or the filter is malformed, page_size is negative, or the page token is not one that
     this RPC gave for the same request.
+    """
+    GetQuarantinedEvent: _grpc.UnaryUnaryMultiCallable[_ingest_service_pb2.GetQuarantinedEventRequest, _ingest_service_pb2.GetQuarantinedEventResponse]
+    """Gives one quarantined event whole. NOT_FOUND: the company has nothing of that id in quarantine."""
+    RetryQuarantinedEvents: _grpc.UnaryUnaryMultiCallable[_ingest_service_pb2.RetryQuarantinedEventsRequest, _ingest_service_pb2.RetryQuarantinedEventsResponse]
+    """Tries quarantined events again by the mappings in force now. What is understood is stored exactly once and leaves
+    the quarantine; the rest stays. Signatures are not asked for again. After an error status any part may have been
+    done; calling again is safe. NOT_FOUND, with nothing tried: one of the ids is not in quarantine.
+    INVALID_ARGUMENT: neither ids nor a filter, both, more than 500 ids, or one twice.
+    """
+    DiscardQuarantinedEvents: _grpc.UnaryUnaryMultiCallable[_ingest_service_pb2.DiscardQuarantinedEventsRequest, _ingest_service_pb2.DiscardQuarantinedEventsResponse]
+    """Puts quarantined events out of sight, for a reason that is kept. Deletes nothing: they can still be listed when
+    asked for, and be retried by id. The same body coming again stays discarded. Discarding again changes nothing.
+    NOT_FOUND, with nothing discarded: one of the ids is not in quarantine. INVALID_ARGUMENT as in Retry, or no reason.
+    """
+    ListEventConflicts: _grpc.UnaryUnaryMultiCallable[_ingest_service_pb2.ListEventConflictsRequest, _ingest_service_pb2.ListEventConflictsResponse]
+    """Lists the payloads that came under a known key with another content.
+    INVALID_ARGUMENT: `company_id` or `event_id` is malformed, page_size is negative, or the page token is not one that
+    this RPC gave for the same request.
+    """
+    ListPlatforms: _grpc.UnaryUnaryMultiCallable[_ingest_service_pb2.ListPlatformsRequest, _ingest_service_pb2.ListPlatformsResponse]
+    """Lists the platforms that payloads of this company can be understood as, built-in and its own."""
+    PutPlatformMapping: _grpc.UnaryUnaryMultiCallable[_ingest_service_pb2.PutPlatformMappingRequest, _ingest_service_pb2.PutPlatformMappingResponse]
+    """Stores a mapping of the company's own, new or in place of the one of that name. It is in force at once in the
+    process that answers, and within a moment (at most 5 seconds, usually milliseconds) in every other one. Changes
+    nothing about events already stored; quarantined ones can be retried. A company has at most 100.
+    INVALID_ARGUMENT: the mapping is malformed (the violation says where), or it is the company's 101st.
+    """
+    DeletePlatformMapping: _grpc.UnaryUnaryMultiCallable[_ingest_service_pb2.DeletePlatformMappingRequest, _ingest_service_pb2.DeletePlatformMappingResponse]
+    """Removes a mapping of the company's own; a built-in one of that name is in force again.
+    NOT_FOUND: the company has none of that name.
+    """
+    PreviewMapping: _grpc.UnaryUnaryMultiCallable[_ingest_service_pb2.PreviewMappingRequest, _ingest_service_pb2.PreviewMappingResponse]
+    """Shows what a mapping makes of an event, and stores nothing. NOT_FOUND: the quarantined event is not there.
+    INVALID_ARGUMENT: there is no subject, or the mapping to try is malformed.
     """
 
 @_typing.type_check_only
@@ -109,9 +143,43 @@ class IngestServiceAsyncStub(IngestServiceStub):
     than PROCESSED or FAILED, or an error text with PROCESSED or over 2,000 characters.
     """
     ListQuarantinedEvents: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.ListQuarantinedEventsRequest, _ingest_service_pb2.ListQuarantinedEventsResponse]  # type: ignore[assignment]
-    """Lists what could not be understood and was set aside, newest first.
-    INVALID_ARGUMENT: `company_id` is missing or malformed, page_size is negative, or the page token is not one that
+    """Lists what could not be understood and was set aside, newest first. Leaves out what was discarded unless asked.
+    INVALID_ARGUMENT: `company_id` or the filter is malformed, page_size is negative, or the page token is not one that
     this RPC gave for the same request.
+    """
+    GetQuarantinedEvent: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.GetQuarantinedEventRequest, _ingest_service_pb2.GetQuarantinedEventResponse]  # type: ignore[assignment]
+    """Gives one quarantined event whole. NOT_FOUND: the company has nothing of that id in quarantine."""
+    RetryQuarantinedEvents: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.RetryQuarantinedEventsRequest, _ingest_service_pb2.RetryQuarantinedEventsResponse]  # type: ignore[assignment]
+    """Tries quarantined events again by the mappings in force now. What is understood is stored exactly once and leaves
+    the quarantine; the rest stays. Signatures are not asked for again. After an error status any part may have been
+    done; calling again is safe. NOT_FOUND, with nothing tried: one of the ids is not in quarantine.
+    INVALID_ARGUMENT: neither ids nor a filter, both, more than 500 ids, or one twice.
+    """
+    DiscardQuarantinedEvents: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.DiscardQuarantinedEventsRequest, _ingest_service_pb2.DiscardQuarantinedEventsResponse]  # type: ignore[assignment]
+    """Puts quarantined events out of sight, for a reason that is kept. Deletes nothing: they can still be listed when
+    asked for, and be retried by id. The same body coming again stays discarded. Discarding again changes nothing.
+    NOT_FOUND, with nothing discarded: one of the ids is not in quarantine. INVALID_ARGUMENT as in Retry, or no reason.
+    """
+    ListEventConflicts: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.ListEventConflictsRequest, _ingest_service_pb2.ListEventConflictsResponse]  # type: ignore[assignment]
+    """Lists the payloads that came under a known key with another content.
+    INVALID_ARGUMENT: `company_id` or `event_id` is malformed, page_size is negative, or the page token is not one that
+    this RPC gave for the same request.
+    """
+    ListPlatforms: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.ListPlatformsRequest, _ingest_service_pb2.ListPlatformsResponse]  # type: ignore[assignment]
+    """Lists the platforms that payloads of this company can be understood as, built-in and its own."""
+    PutPlatformMapping: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.PutPlatformMappingRequest, _ingest_service_pb2.PutPlatformMappingResponse]  # type: ignore[assignment]
+    """Stores a mapping of the company's own, new or in place of the one of that name. It is in force at once in the
+    process that answers, and within a moment (at most 5 seconds, usually milliseconds) in every other one. Changes
+    nothing about events already stored; quarantined ones can be retried. A company has at most 100.
+    INVALID_ARGUMENT: the mapping is malformed (the violation says where), or it is the company's 101st.
+    """
+    DeletePlatformMapping: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.DeletePlatformMappingRequest, _ingest_service_pb2.DeletePlatformMappingResponse]  # type: ignore[assignment]
+    """Removes a mapping of the company's own; a built-in one of that name is in force again.
+    NOT_FOUND: the company has none of that name.
+    """
+    PreviewMapping: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.PreviewMappingRequest, _ingest_service_pb2.PreviewMappingResponse]  # type: ignore[assignment]
+    """Shows what a mapping makes of an event, and stores nothing. NOT_FOUND: the quarantined event is not there.
+    INVALID_ARGUMENT: there is no subject, or the mapping to try is malformed.
     """
 
 class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -179,9 +247,91 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ingest_service_pb2.ListQuarantinedEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ingest_service_pb2.ListQuarantinedEventsResponse, _abc.Awaitable[_ingest_service_pb2.ListQuarantinedEventsResponse]]:
-        """Lists what could not be understood and was set aside, newest first.
-        INVALID_ARGUMENT: `company_id` is missing or malformed, page_size is negative, or the page token is not one that
+        """Lists what could not be understood and was set aside, newest first. Leaves out what was discarded unless asked.
+        INVALID_ARGUMENT: `company_id` or the filter is malformed, page_size is negative, or the page token is not one that
         this RPC gave for the same request.
+        """
+
+    @_abc_1.abstractmethod
+    def GetQuarantinedEvent(
+        self,
+        request: _ingest_service_pb2.GetQuarantinedEventRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingest_service_pb2.GetQuarantinedEventResponse, _abc.Awaitable[_ingest_service_pb2.GetQuarantinedEventResponse]]:
+        """Gives one quarantined event whole. NOT_FOUND: the company has nothing of that id in quarantine."""
+
+    @_abc_1.abstractmethod
+    def RetryQuarantinedEvents(
+        self,
+        request: _ingest_service_pb2.RetryQuarantinedEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingest_service_pb2.RetryQuarantinedEventsResponse, _abc.Awaitable[_ingest_service_pb2.RetryQuarantinedEventsResponse]]:
+        """Tries quarantined events again by the mappings in force now. What is understood is stored exactly once and leaves
+        the quarantine; the rest stays. Signatures are not asked for again. After an error status any part may have been
+        done; calling again is safe. NOT_FOUND, with nothing tried: one of the ids is not in quarantine.
+        INVALID_ARGUMENT: neither ids nor a filter, both, more than 500 ids, or one twice.
+        """
+
+    @_abc_1.abstractmethod
+    def DiscardQuarantinedEvents(
+        self,
+        request: _ingest_service_pb2.DiscardQuarantinedEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingest_service_pb2.DiscardQuarantinedEventsResponse, _abc.Awaitable[_ingest_service_pb2.DiscardQuarantinedEventsResponse]]:
+        """Puts quarantined events out of sight, for a reason that is kept. Deletes nothing: they can still be listed when
+        asked for, and be retried by id. The same body coming again stays discarded. Discarding again changes nothing.
+        NOT_FOUND, with nothing discarded: one of the ids is not in quarantine. INVALID_ARGUMENT as in Retry, or no reason.
+        """
+
+    @_abc_1.abstractmethod
+    def ListEventConflicts(
+        self,
+        request: _ingest_service_pb2.ListEventConflictsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingest_service_pb2.ListEventConflictsResponse, _abc.Awaitable[_ingest_service_pb2.ListEventConflictsResponse]]:
+        """Lists the payloads that came under a known key with another content.
+        INVALID_ARGUMENT: `company_id` or `event_id` is malformed, page_size is negative, or the page token is not one that
+        this RPC gave for the same request.
+        """
+
+    @_abc_1.abstractmethod
+    def ListPlatforms(
+        self,
+        request: _ingest_service_pb2.ListPlatformsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingest_service_pb2.ListPlatformsResponse, _abc.Awaitable[_ingest_service_pb2.ListPlatformsResponse]]:
+        """Lists the platforms that payloads of this company can be understood as, built-in and its own."""
+
+    @_abc_1.abstractmethod
+    def PutPlatformMapping(
+        self,
+        request: _ingest_service_pb2.PutPlatformMappingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingest_service_pb2.PutPlatformMappingResponse, _abc.Awaitable[_ingest_service_pb2.PutPlatformMappingResponse]]:
+        """Stores a mapping of the company's own, new or in place of the one of that name. It is in force at once in the
+        process that answers, and within a moment (at most 5 seconds, usually milliseconds) in every other one. Changes
+        nothing about events already stored; quarantined ones can be retried. A company has at most 100.
+        INVALID_ARGUMENT: the mapping is malformed (the violation says where), or it is the company's 101st.
+        """
+
+    @_abc_1.abstractmethod
+    def DeletePlatformMapping(
+        self,
+        request: _ingest_service_pb2.DeletePlatformMappingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingest_service_pb2.DeletePlatformMappingResponse, _abc.Awaitable[_ingest_service_pb2.DeletePlatformMappingResponse]]:
+        """Removes a mapping of the company's own; a built-in one of that name is in force again.
+        NOT_FOUND: the company has none of that name.
+        """
+
+    @_abc_1.abstractmethod
+    def PreviewMapping(
+        self,
+        request: _ingest_service_pb2.PreviewMappingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingest_service_pb2.PreviewMappingResponse, _abc.Awaitable[_ingest_service_pb2.PreviewMappingResponse]]:
+        """Shows what a mapping makes of an event, and stores nothing. NOT_FOUND: the quarantined event is not there.
+        INVALID_ARGUMENT: there is no subject, or the mapping to try is malformed.
         """
 
 def add_IngestServiceServicer_to_server(servicer: IngestServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
