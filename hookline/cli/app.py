@@ -8,11 +8,15 @@ from typing import Any, NoReturn
 
 import click
 
+from hookline.cli.endpoints import endpoint
 from hookline.cli.errors import EXIT_STATUSES, PIPE_CLOSED, explain
-from hookline.cli.events import get, list_events, mark, quarantine
+from hookline.cli.events import get, list_events, mark
 from hookline.cli.export import export
 from hookline.cli.ingest import ingest
 from hookline.cli.output import fail
+from hookline.cli.platforms import platform
+from hookline.cli.quarantine import quarantine
+from hookline.cli.signing_secrets import secret
 from hookline.cli.sync import sync
 
 
@@ -54,11 +58,12 @@ def cli() -> None:
       hookline ingest events.ndjson --company acme
       hookline list --company acme
       hookline export --company acme -o events.csv
+      hookline endpoint create --source shop-1 --company acme
       hookline sync status --company acme
     """
 
 
-for _command in (ingest, export, list_events, get, mark, quarantine, sync):
+for _command in (ingest, export, list_events, get, mark, quarantine, endpoint, secret, platform, sync):
     cli.add_command(_command)
 
 

@@ -26,9 +26,9 @@ Exit status:
   1    something here failed, such as a file
   2    the command was not used as it should be
   3    the request was refused as invalid
-  4    no such event, source or run
+  4    there is nothing of that id or name
   5    not permitted
-  6    ingest: some events were quarantined or rejected
+  6    some events were, or are still, quarantined or rejected
   7    Hookline does not answer, or can't just now
   8    a defect of the server
   9    the export is incomplete

@@ -1,6 +1,5 @@
-"""`hookline list`, `get`, `mark` and `quarantine`."""
+"""`hookline list`, `get` and `mark`."""
 
-import base64
 from itertools import islice
 from typing import Any
 
@@ -8,13 +7,12 @@ import click
 
 from hookline.cli import exact_json
 from hookline.cli.errors import NOT_FOUND
+from hookline.cli.messages import cell, enum_name, time_of
 from hookline.cli.options import Session, filter_options, order_options, session_options
-from hookline.client import Event, Filter, Mark, MarkOutcome, Order, ProcessingStatus, QuarantinedEvent
-from hookline.client.ingest import reason_name
+from hookline.client import Event, Filter, Mark, MarkOutcome, Order, ProcessingStatus
 
 _MAX_PAGE = 1000
 _EVENT_TITLES = ("NUMBER", "OCCURRED", "TYPE", "SOURCE", "CUSTOMER", "PRODUCT", "TOTAL", "STATUS", "EVENT ID")
-_QUARANTINE_TITLES = ("SINCE", "TIMES", "SOURCE", "REASON", "MESSAGE", "BYTES", "QUARANTINE ID")
 
 
 @click.command("list")
@@ -40,7 +38,7 @@ def list_events(session: Session, limit: int, payload: bool, order: Order | None
         events = islice(every, limit or None)
         if session.output.as_json:
             for event in events:
-                session.output.record(_event_fields(event, exact_json.verbatim(event.payload) if payload else None))
+                session.output.record(event_fields(event, exact_json.verbatim(event.payload) if payload else None))
         else:
             session.output.table(_EVENT_TITLES, (_event_row(event) for event in events))
 
@@ -59,9 +57,9 @@ def get(session: Session, event_id: str) -> None:
     with session.client() as client:
         event = client.get(session.company, event_id)
     if session.output.as_json:
-        session.output.record(_event_fields(event, exact_json.verbatim(event.payload)))
+        session.output.record(event_fields(event, exact_json.verbatim(event.payload)))
     else:
-        session.output.record(_event_fields(event, exact_json.loads(event.payload)), indent=2)
+        session.output.record(event_fields(event, exact_json.loads(event.payload)), indent=2)
 
 
 @click.command()
@@ -89,40 +87,19 @@ def mark(session: Session, event_ids: tuple[str, ...], status: str | None, error
     with session.client() as client:
         outcomes = client.mark(session.company, marks)
     for event_id, outcome in zip(event_ids, outcomes, strict=True):
-        name = MarkOutcome.Name(outcome).removeprefix("MARK_OUTCOME_").lower()
+        name = enum_name(MarkOutcome, outcome, "MARK_OUTCOME_")
         session.output.summary({"event_id": event_id, "outcome": name}, f"{event_id} {name.replace('_', ' ')}")
     return NOT_FOUND if MarkOutcome.MARK_OUTCOME_NOT_FOUND in outcomes else 0
 
 
-@click.command()
-@click.option("--limit", type=click.IntRange(min=0), default=50, show_default=True, metavar="N", help="0: no limit.")
-@session_options
-def quarantine(session: Session, limit: int) -> None:
-    """List what could not be understood and was set aside, newest first.
-
-    With --json each has the first 4 KiB of what came, in Base64: it may be anything.
-
-    \b
-    Examples:
-      hookline quarantine --company acme
-      hookline quarantine --company acme --json | jq -r '.payload_prefix_base64 | @base64d'
-    """
-    with session.client() as client:
-        items = islice(client.quarantine(session.company), limit or None)
-        if session.output.as_json:
-            for item in items:
-                session.output.record(_quarantine_fields(item))
-        else:
-            session.output.table(_QUARANTINE_TITLES, (_quarantine_row(item) for item in items))
-
-
-def _event_fields(event: Event, payload: Any) -> dict[str, Any]:
-    # Names and order are those of an export as JSON.
+def event_fields(event: Event, payload: Any) -> dict[str, Any]:
+    """The event as JSON, with the payload unless that is None. Names and order are those of an export as JSON."""
     has_total = event.HasField("total")
     fields: dict[str, Any] = {
         "event_id": event.event_id,
         "sequence": event.sequence,
         "type": event.type,
+        "platform_type": event.platform_type,
         "platform": event.platform,
         "source": event.source,
         "dedup_key": event.dedup_key,
@@ -132,8 +109,8 @@ def _event_fields(event: Event, payload: Any) -> dict[str, Any]:
         "currency": (event.total.currency or None) if has_total else None,
         "status": _status(event),
         "status_error": event.status_error or None,
-        "occurred_time": event.occurred_time.ToJsonString(),
-        "received_time": event.received_time.ToJsonString(),
+        "occurred_time": time_of(event, "occurred_time"),
+        "received_time": time_of(event, "received_time"),
     }
     if payload is not None:
         fields["payload"] = payload
@@ -143,7 +120,7 @@ def _event_fields(event: Event, payload: Any) -> dict[str, Any]:
 def _event_row(event: Event) -> tuple[str, ...]:
     return (
         str(event.sequence),
-        event.occurred_time.ToJsonString(),
+        cell(event, "occurred_time"),
         event.type,
         event.source,
         event.customer_name,
@@ -155,30 +132,4 @@ def _event_row(event: Event) -> tuple[str, ...]:
 
 
 def _status(event: Event) -> str:
-    return ProcessingStatus.Name(event.status).removeprefix("PROCESSING_STATUS_").lower()
-
-
-def _quarantine_fields(item: QuarantinedEvent) -> dict[str, Any]:
-    return {
-        "quarantine_id": item.quarantine_id,
-        "source": item.source,
-        "platform": item.platform or None,
-        "reason": reason_name(item.reason),
-        "message": item.message,
-        "payload_size": item.payload_size,
-        "payload_prefix_base64": base64.b64encode(item.payload_prefix).decode(),
-        "quarantined_time": item.quarantined_time.ToJsonString(),
-        "times_received": item.times_received,
-    }
-
-
-def _quarantine_row(item: QuarantinedEvent) -> tuple[str, ...]:
-    return (
-        item.quarantined_time.ToJsonString(),
-        str(item.times_received),
-        item.source,
-        reason_name(item.reason),
-        item.message,
-        str(item.payload_size),
-        item.quarantine_id,
-    )
+    return enum_name(ProcessingStatus, event.status, "PROCESSING_STATUS_")

@@ -16,14 +16,14 @@ class Verbatim(str):
 
 def verbatim(text: bytes) -> Verbatim:
     """JSON to be put in as it is, on one line: line breaks can only be between its parts."""
-    return Verbatim(_safe(text.decode().translate({10: " ", 13: " "})) or "null")
+    return Verbatim(_safe(text.strip().decode().translate({10: " ", 13: " "})) or "null")
 
 
 def loads(text: bytes) -> Any:
     """Reads JSON to be written anew, with its numbers verbatim; all of it, when it is nested too deeply for that.
-    Raises ValueError."""
+    Raises ValueError, for NaN and the like too."""
     try:
-        value = json.loads(text, parse_float=Verbatim, parse_int=Verbatim)
+        value = json.loads(text, parse_float=Verbatim, parse_int=Verbatim, parse_constant=_no_json)
         dumps(value)
     except RecursionError:
         return verbatim(text)
@@ -33,6 +33,10 @@ def loads(text: bytes) -> Any:
 def dumps(value: Any, indent: int = 0) -> str:
     """Writes JSON, on one line when `indent` is 0. Control characters of all kinds are escaped."""
     return _dumps(value, indent, "\n")
+
+
+def _no_json(constant: str) -> Any:
+    raise ValueError(f"{constant} is no JSON")
 
 
 def _dumps(value: Any, indent: int, newline: str) -> str:

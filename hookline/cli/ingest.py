@@ -10,7 +10,7 @@ from typing import BinaryIO
 import click
 
 from hookline.cli.errors import SET_ASIDE
-from hookline.cli.options import Session, session_options
+from hookline.cli.options import Session, request_options, session_options
 from hookline.cli.output import events
 from hookline.client import HooklineError
 from hookline.client.ingest import MAX_BATCH_EVENTS, MAX_PAYLOAD_BYTES, IngestSummary
@@ -63,17 +63,28 @@ class Lines:
     show_default=True,
     help="Events in a batch at most.",
 )
+@request_options
 @session_options
-def ingest(session: Session, file: BinaryIO, platform: str, source: str, batch_size: int) -> int:
+def ingest(
+    session: Session,
+    file: BinaryIO,
+    platform: str,
+    source: str,
+    batch_size: int,
+    headers: dict[str, str],
+    query: str,
+) -> int:
     """Store events from FILE, one JSON payload a line; "-" is standard input.
 
     Lines are sent as they are, empty ones are skipped. Running it again is safe: what is stored already is counted as
-    a duplicate, and nothing is stored twice. When it fails midway, what was acknowledged is stored.
+    a duplicate, and nothing is stored twice. When it fails midway, what was acknowledged is stored. Headers and query
+    go with every line.
 
     \b
     Examples:
       hookline ingest events.ndjson --company acme
       zcat events.ndjson.gz | hookline ingest - --company acme --platform grapfy --source shop-1
+      hookline ingest order.json --company acme --platform shopify --header "X-Shopify-Topic: orders/paid"
     """
     lines, size, stored = Lines(file), _size(file), 0
     with session.client() as client, session.output.progress("Storing") as advance:
@@ -85,7 +96,14 @@ def ingest(session: Session, file: BinaryIO, platform: str, source: str, batch_s
 
         try:
             summary = client.ingest_many(
-                session.company, lines, platform, source, batch_size=batch_size, progress=progress
+                session.company,
+                lines,
+                platform,
+                source,
+                headers=headers,
+                query=query,
+                batch_size=batch_size,
+                progress=progress,
             )
         except HooklineError:
             session.output.note(f"{events(stored)} acknowledged before this; it is safe to run it again.")

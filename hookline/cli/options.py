@@ -154,3 +154,39 @@ def order_options(command: _Command) -> _Command:
     oldest = click.option("--oldest-first", "order", flag_value="oldest_first", help="In the order of storing.")
     newest = click.option("--newest-first", "order", flag_value="newest_first", help="The event stored last first.")
     return oldest(newest(command))
+
+
+def request_options(command: _Command) -> _Command:
+    """Adds the options for what came with a payload by HTTP, given to the command as `headers` and `query`."""
+    header = click.option(
+        "--header",
+        "headers",
+        multiple=True,
+        callback=_headers,
+        metavar="NAME:VALUE",
+        help="An HTTP header that came with it; may be repeated.",
+    )
+    query = click.option("--query", default="", metavar="TEXT", help='The query of the URL it came to, without "?".')
+    return header(query(command))
+
+
+def _headers(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    read: dict[str, str] = {}
+    for each in values:
+        name, colon, value = (part.strip() for part in each.partition(":"))
+        if not name or not colon:
+            raise click.BadParameter(f"{each!r} is not NAME:VALUE.")
+        if name.lower() in read:
+            raise click.BadParameter(f"{name!r} is given twice.")
+        read[name.lower()] = value
+    return read
+
+
+def keep_old_option(what: str) -> Callable[[_Command], _Command]:
+    """Adds the option for how long what is replaced works on, given to the command as `keep_old`; None by default."""
+    return click.option(
+        "--keep-old",
+        type=duration,
+        metavar="TIME",
+        help=f"How long the old {what} works on, such as 30m, 24h or 7d, at most 30d; 0s ends it. Default: 24h.",
+    )

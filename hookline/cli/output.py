@@ -28,6 +28,12 @@ class Output:
         """Gives a result as a JSON object, in UTF-8 whatever the locale."""
         click.echo(exact_json.dumps(fields, indent).encode())
 
+    def text(self, text: str) -> None:
+        """Gives a result that is a text, to the last character; on a terminal without what that would obey."""
+        if sys.stdout.isatty():
+            text = "\n".join(printable(line.expandtabs()) for line in text.splitlines())
+        click.echo(text.encode(), nl=not text.endswith("\n"))
+
     def table(self, titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Gives results to people: a table on a terminal, else lines of tab-separated cells under their titles."""
         safe = ([printable(cell) for cell in row] for row in rows)

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from google.protobuf.message import Message
-
 from hookline.cli.errors import RUN_CANCELLED, RUN_FAILED
+from hookline.cli.messages import cell, enum_name, time_of
 from hookline.cli.output import counted, events
 from hookline.client import Source, SourceStatus, SyncRun, SyncRunState, SyncTrigger
 
@@ -37,7 +36,7 @@ _RUNNING, _WAITING = SyncRunState.SYNC_RUN_STATE_RUNNING, SyncRunState.SYNC_RUN_
 
 def state(run: SyncRun) -> str:
     """The name of the run's state."""
-    return _name(SyncRunState, run.state, "SYNC_RUN_STATE_")
+    return enum_name(SyncRunState, run.state, "SYNC_RUN_STATE_")
 
 
 def exit_status(run: SyncRun) -> int:
@@ -53,16 +52,16 @@ def source_fields(source: Source) -> dict[str, Any]:
         "platform": source.platform,
         "base_url": source.base_url,
         "parameters": dict(sorted(source.parameters.items())),
-        "create_time": _time(source, "create_time"),
+        "create_time": time_of(source, "create_time"),
         "schedule_interval_seconds": None if interval is None else _seconds(interval),
-        "next_run_time": _time(source, "next_run_time"),
+        "next_run_time": time_of(source, "next_run_time"),
     }
 
 
 def source_row(source: Source) -> tuple[str, ...]:
     """The source as cells under SOURCE_TITLES."""
     parameters = " ".join(f"{name}={value}" for name, value in sorted(source.parameters.items()))
-    return (source.source, source.platform, source.base_url, parameters, every(source), _cell(source, "next_run_time"))
+    return (source.source, source.platform, source.base_url, parameters, every(source), cell(source, "next_run_time"))
 
 
 def every(source: Source) -> str:
@@ -82,7 +81,7 @@ def status_fields(status: SourceStatus) -> dict[str, Any]:
         "active_run": run_fields(status.active_run) if status.HasField("active_run") else None,
         "last_run": run_fields(status.last_run) if status.HasField("last_run") else None,
         "consecutive_failures": status.consecutive_failures,
-        "complete_until_time": _time(status, "complete_until_time"),
+        "complete_until_time": time_of(status, "complete_until_time"),
     }
 
 
@@ -92,12 +91,12 @@ def status_row(status: SourceStatus) -> tuple[str, ...]:
     return (
         status.source.source,
         every(status.source),
-        _cell(status.source, "next_run_time"),
+        cell(status.source, "next_run_time"),
         state(status.active_run) if active else "idle",
         state(status.last_run) if status.HasField("last_run") else "",
-        _cell(status.last_run, "end_time"),
+        cell(status.last_run, "end_time"),
         str(status.consecutive_failures),
-        _cell(status, "complete_until_time"),
+        cell(status, "complete_until_time"),
         status.active_run.run_id if active else status.last_run.run_id,
     )
 
@@ -109,12 +108,12 @@ def run_fields(run: SyncRun) -> dict[str, Any]:
         "run_id": run.run_id,
         "source": run.source,
         "state": state(run),
-        "trigger": _name(SyncTrigger, run.trigger, "SYNC_TRIGGER_"),
-        "start_time": _time(run, "start_time"),
-        "create_time": _time(run, "create_time"),
-        "end_time": _time(run, "end_time"),
+        "trigger": enum_name(SyncTrigger, run.trigger, "SYNC_TRIGGER_"),
+        "start_time": time_of(run, "start_time"),
+        "create_time": time_of(run, "create_time"),
+        "end_time": time_of(run, "end_time"),
         "attempt": run.attempt,
-        "next_attempt_time": _time(run, "next_attempt_time"),
+        "next_attempt_time": time_of(run, "next_attempt_time"),
         "error": run.error or None,
         "counts": {
             "pages": counts.pages,
@@ -125,7 +124,7 @@ def run_fields(run: SyncRun) -> dict[str, Any]:
             "rejected": counts.rejected,
             "retries": counts.retries,
         },
-        "synced_time": _time(run, "synced_time"),
+        "synced_time": time_of(run, "synced_time"),
     }
 
 
@@ -133,9 +132,9 @@ def run_row(run: SyncRun) -> tuple[str, ...]:
     """The run as cells under RUN_TITLES: what there is room for."""
     counts = run.counts
     return (
-        _cell(run, "create_time"),
+        cell(run, "create_time"),
         run.source,
-        _name(SyncTrigger, run.trigger, "SYNC_TRIGGER_"),
+        enum_name(SyncTrigger, run.trigger, "SYNC_TRIGGER_"),
         state(run),
         str(counts.fetched),
         str(counts.accepted),
@@ -221,7 +220,7 @@ def turn(run: SyncRun) -> str:
     """What the run has come to, in a few words, for where no line can be alive."""
     told = f"{run.source}: {state(run)}"
     if run.state == _WAITING and run.HasField("next_attempt_time"):
-        told += f" until {_cell(run, 'next_attempt_time')}"
+        told += f" until {cell(run, 'next_attempt_time')}"
     return f"{told}: {run.error}" if run.error else told
 
 
@@ -232,19 +231,3 @@ def _interval(source: Source) -> timedelta | None:
 def _seconds(interval: timedelta) -> int | float:
     seconds = interval.total_seconds()
     return int(seconds) if seconds.is_integer() else seconds
-
-
-def _time(message: Message, field: str) -> str | None:
-    return getattr(message, field).ToJsonString() if message.HasField(field) else None
-
-
-def _cell(message: Message, field: str) -> str:
-    return _time(message, field) or ""
-
-
-def _name(kind: Any, number: int, prefix: str) -> str:
-    """The name of an enum's value; the number of one that this command does not know yet."""
-    try:
-        return str(kind.Name(number)).removeprefix(prefix).lower()
-    except ValueError:
-        return str(number)

@@ -5,6 +5,7 @@ from typing import BinaryIO
 
 import click
 
+from hookline.cli.credentials import text_of
 from hookline.cli.errors import SOURCE_FAULTY
 from hookline.cli.options import Session, session_options
 from hookline.cli.output import events
@@ -138,10 +139,7 @@ def check(session: Session, name: str) -> int:
 
 def _credential(file: BinaryIO | None) -> str:
     held = file.read() if file else os.fsencode(os.environ.get(_CREDENTIAL, ""))
-    try:
-        credential = held.decode().strip()
-    except UnicodeDecodeError:
-        raise click.UsageError("The credential is not UTF-8 text.") from None
+    credential = text_of(held, "credential")
     if not credential:
         raise click.UsageError(f"Which credential? Give --credential-file, not empty, or set {_CREDENTIAL}.")
     return credential

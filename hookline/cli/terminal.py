@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
@@ -13,15 +14,37 @@ from rich.text import Text
 
 from hookline.cli.output import Advance
 
+_PADDING = 2
+_LEAST = 8
+"""Columns of characters that are left to what is broken into lines."""
+
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Prints a table on stdout. Cells are shown as they are, not read as markup."""
+    console, known = Console(), list(rows)
+    widths = [max(map(cell_len, column)) for column in zip(titles, *known, strict=True)]
+    whole = _kept_whole(titles, widths, console.width)
     shown = Table(box=None, header_style="bold", pad_edge=False)
     for title in titles:
-        shown.add_column(title, overflow="fold")
-    for row in rows:
+        shown.add_column(title, overflow="fold", no_wrap=title in whole)
+    for row in known:
         shown.add_row(*(Text(cell) for cell in row))
-    Console().print(shown)
+    console.print(shown)
+
+
+def _kept_whole(titles: Sequence[str], widths: Sequence[int], room: int) -> set[str]:
+    """The columns that are not broken into lines: ids, which are there to be copied, and then the narrowest, for as
+    long as some room is left for each of the others."""
+    whole: set[str] = set()
+    left = room - sum(min(width, _LEAST) + _PADDING for width in widths)
+    for title, width in sorted(
+        zip(titles, widths, strict=True), key=lambda each: (not each[0].endswith(" ID"), each[1])
+    ):
+        more = width - min(width, _LEAST)
+        if more <= left:
+            whole.add(title)
+            left -= more
+    return whole
 
 
 @contextmanager

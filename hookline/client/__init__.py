@@ -25,16 +25,28 @@ from hookline.client.errors import (
 )
 from hookline.client.export import ExportProgress, ExportSummary
 from hookline.client.ingest import IngestSummary, Problem
+from hookline.client.quarantine import QuarantineFilter
 from hookline.client.requests import Filter, Format, Order, Status
 from hookline.events.v1.events_pb2 import Event, Money, ProcessingStatus
 from hookline.export.v1.event_query_service_pb2 import ListEventsResponse
+from hookline.ingest.v1.endpoint_service_pb2 import (
+    CreateEndpointResponse,
+    Endpoint,
+    RotateEndpointResponse,
+    SigningSecret,
+)
 from hookline.ingest.v1.ingest_service_pb2 import (
+    EventConflict,
+    IncomingEvent,
     IngestResult,
     MarkEventsRequest,
     MarkEventsResponse,
     Outcome,
     OutcomeReason,
+    Platform,
+    PreviewMappingResponse,
     QuarantinedEvent,
+    RetryQuarantinedEventsResponse,
 )
 from hookline.sync.v1.sync_service_pb2 import (
     CheckSourceResponse,
@@ -49,17 +61,22 @@ from hookline.sync.v1.sync_service_pb2 import (
 
 Mark = MarkEventsRequest.Mark
 MarkOutcome = MarkEventsResponse.MarkOutcome
+Retried = RetryQuarantinedEventsResponse.Retried
 
 __all__ = [
     "AsyncClient",
     "CheckSourceResponse",
     "Client",
+    "CreateEndpointResponse",
+    "Endpoint",
     "Event",
+    "EventConflict",
     "ExportProgress",
     "ExportSummary",
     "Filter",
     "Format",
     "HooklineError",
+    "IncomingEvent",
     "IncompleteExport",
     "IngestResult",
     "IngestSummary",
@@ -73,10 +90,16 @@ __all__ = [
     "Outcome",
     "OutcomeReason",
     "PermissionDenied",
+    "Platform",
+    "PreviewMappingResponse",
     "Problem",
     "ProcessingStatus",
+    "QuarantineFilter",
     "QuarantinedEvent",
+    "Retried",
+    "RotateEndpointResponse",
     "ServerDefect",
+    "SigningSecret",
     "Source",
     "SourceStatus",
     "Status",

@@ -3,44 +3,44 @@ each method is documented."""
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
-from typing import Self, TypeVar
+from typing import Self
 
 import grpc
 
 from hookline.client import requests
+from hookline.client.aio_endpoints import EndpointCalls
+from hookline.client.aio_platforms import PlatformCalls
+from hookline.client.aio_quarantine import QuarantineCalls
 from hookline.client.aio_sync import SyncCalls
 from hookline.client.errors import Unavailable
 from hookline.client.export import ExportCheck, ExportProgress, ExportSummary, WholeFile
 from hookline.client.ingest import Batch, Batcher, IngestJob, IngestSummary
 from hookline.client.requests import Filter, Format, Order
-from hookline.client.retry import BrokenStream, Endpoint, Retry
+from hookline.client.retry import BrokenStream, Retry
 from hookline.events.v1.events_pb2 import Event
-from hookline.export.v1.event_query_service_pb2 import GetEventRequest, ListEventsRequest, ListEventsResponse
+from hookline.export.v1.event_query_service_pb2 import GetEventRequest, ListEventsResponse
 from hookline.export.v1.event_query_service_pb2_grpc import EventQueryServiceStub
 from hookline.export.v1.export_service_pb2 import ExportEventsRequest
 from hookline.export.v1.export_service_pb2_grpc import ExportServiceStub
+from hookline.ingest.v1.endpoint_service_pb2_grpc import EndpointServiceStub
 from hookline.ingest.v1.ingest_service_pb2 import (
+    IncomingEvent,
+    IngestEventRequest,
     IngestEventStreamRequest,
     IngestEventStreamResponse,
     IngestResult,
-    ListQuarantinedEventsRequest,
     MarkEventsRequest,
     MarkEventsResponse,
-    QuarantinedEvent,
 )
 from hookline.ingest.v1.ingest_service_pb2_grpc import IngestServiceStub
 from hookline.sync.v1.sync_service_pb2_grpc import SyncServiceStub
 
-_Request = TypeVar("_Request")
-_Response = TypeVar("_Response")
-
-
 _Outbox = asyncio.Queue[IngestEventStreamRequest | None]
 
 
-class AsyncClient(SyncCalls):
+class AsyncClient(EndpointCalls, PlatformCalls, QuarantineCalls, SyncCalls):
     """Talks to Hookline; arguments, errors and all else are those of `Client`. An async context manager.
 
     To be made inside the event loop that uses it. An iterator that is not read to its end should be closed
@@ -58,13 +58,14 @@ class AsyncClient(SyncCalls):
         connect_patience: float | None = None,
     ) -> None:
         self._timeout = timeout
-        endpoints = requests.endpoints(ingest, export, sync, patience, connect_patience)
-        self._ingest_endpoint, self._export_endpoint, self._sync_endpoint = endpoints
+        services = requests.services(ingest, export, sync, patience, connect_patience)
+        self._ingest_service, self._export_service, self._sync_service = services
         self._channels = [
-            grpc.aio.insecure_channel(endpoint.address, requests.channel_options(endpoint.address))
-            for endpoint in endpoints
+            grpc.aio.insecure_channel(service.address, requests.channel_options(service.address))
+            for service in services
         ]
         self._ingest_stub = IngestServiceStub(self._channels[0])
+        self._endpoint_stub = EndpointServiceStub(self._channels[0])
         self._query_stub = EventQueryServiceStub(self._channels[1])
         self._export_stub = ExportServiceStub(self._channels[1])
         self._sync_stub = SyncServiceStub(self._channels[2])
@@ -80,24 +81,37 @@ class AsyncClient(SyncCalls):
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def ingest(self, company: str, payload: bytes, platform: str = "", source: str = "") -> IngestResult:
+    async def ingest(
+        self,
+        company: str,
+        payload: bytes,
+        platform: str = "",
+        source: str = "",
+        *,
+        headers: Mapping[str, str] | None = None,
+        query: str = "",
+    ) -> IngestResult:
         """Stores one event: see `Client.ingest`."""
-        request = requests.ingest_event(company, payload, platform, source)
-        return (await self._call(self._ingest_endpoint, self._ingest_stub.IngestEvent, request)).result
+        event = requests.incoming_event(payload, platform, source, headers, query)
+        request = IngestEventRequest(company_id=company, event=event)
+        return (await self._call(self._ingest_service, self._ingest_stub.IngestEvent, request)).result
 
     async def ingest_many(
         self,
         company: str,
-        payloads: Iterable[bytes] | AsyncIterable[bytes],
+        events: Iterable[bytes | IncomingEvent] | AsyncIterable[bytes | IncomingEvent],
         platform: str = "",
         source: str = "",
         *,
+        headers: Mapping[str, str] | None = None,
+        query: str = "",
         batch_size: int = 500,
         progress: Callable[[IngestSummary], object] | None = None,
     ) -> IngestSummary:
-        """Stores events in batches over one stream: see `Client.ingest_many`. `payloads` may be asynchronous."""
-        batches = _cut(Batcher(company, platform, source, batch_size), payloads)
-        job, retry = IngestJob(), Retry(self._ingest_endpoint)
+        """Stores events in batches over one stream: see `Client.ingest_many`. `events` may be asynchronous."""
+        common = requests.incoming_event(b"", platform, source, headers, query)
+        batches = _cut(Batcher(company, common, batch_size), events)
+        job, retry = IngestJob(), Retry(self._ingest_service)
         while True:
             outbox: _Outbox = asyncio.Queue()
             call = self._ingest_stub.IngestEventStream(_until_none(outbox))
@@ -125,7 +139,7 @@ class AsyncClient(SyncCalls):
     async def get(self, company: str, event_id: str) -> Event:
         """Gives an event with its payload: see `Client.get`."""
         request = GetEventRequest(company_id=company, event_id=event_id)
-        return (await self._call(self._export_endpoint, self._query_stub.GetEvent, request)).event
+        return (await self._call(self._export_service, self._query_stub.GetEvent, request)).event
 
     async def list_page(
         self,
@@ -139,7 +153,7 @@ class AsyncClient(SyncCalls):
     ) -> ListEventsResponse:
         """Gives one page and the token of the next: see `Client.list_page`."""
         request = requests.list_events(company, where, page_size, page_token, order, full)
-        return await self._list_page(request)
+        return await self._call(self._export_service, self._query_stub.ListEvents, request)
 
     def list(
         self,
@@ -152,19 +166,14 @@ class AsyncClient(SyncCalls):
     ) -> AsyncGenerator[Event, None]:
         """Goes through the events of all pages: see `Client.list`."""
         request = requests.list_events(company, where, page_size, "", order, full)
-        return self._list(request)
+        return self._items(self._export_service, self._query_stub.ListEvents, request, lambda page: page.events)
 
     async def mark(
         self, company: str, marks: Iterable[MarkEventsRequest.Mark]
     ) -> Sequence[MarkEventsResponse.MarkOutcome.ValueType]:
         """Notes what has been done with events: see `Client.mark`."""
         request = MarkEventsRequest(company_id=company, marks=marks)
-        return (await self._call(self._ingest_endpoint, self._ingest_stub.MarkEvents, request)).outcomes
-
-    def quarantine(self, company: str, *, page_size: int = 0) -> AsyncGenerator[QuarantinedEvent, None]:
-        """Goes through what could not be understood: see `Client.quarantine`."""
-        request = ListQuarantinedEventsRequest(company_id=company, page_size=page_size)
-        return self._quarantine(request)
+        return (await self._call(self._ingest_service, self._ingest_stub.MarkEvents, request)).outcomes
 
     def export(
         self,
@@ -204,7 +213,7 @@ class AsyncClient(SyncCalls):
     async def _export(
         self, request: ExportEventsRequest, check: ExportCheck, progress: Callable[[ExportProgress], object] | None
     ) -> AsyncGenerator[bytes, None]:
-        retry = Retry(self._export_endpoint)
+        retry = Retry(self._export_service)
         while True:
             call = self._export_stub.ExportEvents(request)
             try:
@@ -218,7 +227,7 @@ class AsyncClient(SyncCalls):
                 check.finish()
             except grpc.RpcError as error:
                 if check.started:
-                    raise self._export_endpoint.error(error) from error
+                    raise self._export_service.error(error) from error
                 delay = retry.delay_after(error)
             else:
                 return
@@ -226,66 +235,33 @@ class AsyncClient(SyncCalls):
                 call.cancel()
             await asyncio.sleep(delay)
 
-    async def _call(
-        self, endpoint: Endpoint, method: "grpc.aio.UnaryUnaryMultiCallable[_Request, _Response]", request: _Request
-    ) -> _Response:
-        retry = Retry(endpoint)
-        while True:
-            try:
-                response = await method(request, timeout=self._timeout)
-            except grpc.RpcError as error:
-                delay = retry.delay_after(error)
-            else:
-                retry.progressed()
-                return response
-            await asyncio.sleep(delay)
-
-    async def _list_page(self, request: ListEventsRequest) -> ListEventsResponse:
-        return await self._call(self._export_endpoint, self._query_stub.ListEvents, request)
-
-    async def _list(self, request: ListEventsRequest) -> AsyncGenerator[Event, None]:
-        while True:
-            page = await self._list_page(request)
-            for event in page.events:
-                yield event
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
-
-    async def _quarantine(self, request: ListQuarantinedEventsRequest) -> AsyncGenerator[QuarantinedEvent, None]:
-        while True:
-            page = await self._call(self._ingest_endpoint, self._ingest_stub.ListQuarantinedEvents, request)
-            for event in page.quarantined_events:
-                yield event
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
-
     async def _next(self, acknowledgements: AsyncIterator[IngestEventStreamResponse]) -> IngestEventStreamResponse:
         try:
             async with asyncio.timeout(self._timeout):
                 return await anext(acknowledgements)
         except TimeoutError as error:
-            raise self._ingest_endpoint.silent(self._timeout) from error
+            raise self._ingest_service.silent(self._timeout) from error
         except StopAsyncIteration:
-            raise BrokenStream(self._ingest_endpoint.ended_early()) from None
+            raise BrokenStream(self._ingest_service.ended_early()) from None
         except grpc.RpcError as error:
-            broken = self._ingest_endpoint.error(error)
+            broken = self._ingest_service.error(error)
             if broken.code is grpc.StatusCode.INTERNAL and not broken.reason:
                 # grpc/grpc#36066: when a server ends a stream that is being written to, its status may be replaced by
                 # this one. Trying again brings it to light.
-                broken = self._ingest_endpoint.ended_early()
+                broken = self._ingest_service.ended_early()
             raise BrokenStream(broken) from error
 
 
-async def _cut(batcher: Batcher, payloads: Iterable[bytes] | AsyncIterable[bytes]) -> AsyncGenerator[Batch, None]:
-    if isinstance(payloads, AsyncIterable):
-        async for payload in payloads:
-            if batch := batcher.add(payload):
+async def _cut(
+    batcher: Batcher, events: Iterable[bytes | IncomingEvent] | AsyncIterable[bytes | IncomingEvent]
+) -> AsyncGenerator[Batch, None]:
+    if isinstance(events, AsyncIterable):
+        async for event in events:
+            if batch := batcher.add(event):
                 yield batch
     else:
-        for payload in payloads:
-            if batch := batcher.add(payload):
+        for event in events:
+            if batch := batcher.add(event):
                 yield batch
     if batch := batcher.rest():
         yield batch

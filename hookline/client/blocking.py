@@ -3,39 +3,40 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from queue import SimpleQueue
-from typing import Protocol, Self, TypeVar
+from typing import Protocol, Self
 
 import grpc
 
 from hookline.client import requests
+from hookline.client.blocking_endpoints import EndpointCalls
+from hookline.client.blocking_platforms import PlatformCalls
+from hookline.client.blocking_quarantine import QuarantineCalls
 from hookline.client.blocking_sync import SyncCalls
 from hookline.client.errors import Unavailable
 from hookline.client.export import ExportCheck, ExportProgress, ExportSummary, WholeFile
 from hookline.client.ingest import Batch, Batcher, IngestJob, IngestSummary
 from hookline.client.requests import Filter, Format, Order
-from hookline.client.retry import BrokenStream, Endpoint, Retry
+from hookline.client.retry import BrokenStream, Retry
 from hookline.events.v1.events_pb2 import Event
-from hookline.export.v1.event_query_service_pb2 import GetEventRequest, ListEventsRequest, ListEventsResponse
+from hookline.export.v1.event_query_service_pb2 import GetEventRequest, ListEventsResponse
 from hookline.export.v1.event_query_service_pb2_grpc import EventQueryServiceStub
 from hookline.export.v1.export_service_pb2 import ExportEventsRequest
 from hookline.export.v1.export_service_pb2_grpc import ExportServiceStub
+from hookline.ingest.v1.endpoint_service_pb2_grpc import EndpointServiceStub
 from hookline.ingest.v1.ingest_service_pb2 import (
+    IncomingEvent,
+    IngestEventRequest,
     IngestEventStreamRequest,
     IngestEventStreamResponse,
     IngestResult,
-    ListQuarantinedEventsRequest,
     MarkEventsRequest,
     MarkEventsResponse,
-    QuarantinedEvent,
 )
 from hookline.ingest.v1.ingest_service_pb2_grpc import IngestServiceStub
 from hookline.sync.v1.sync_service_pb2_grpc import SyncServiceStub
-
-_Request = TypeVar("_Request")
-_Response = TypeVar("_Response")
 
 
 class _AckStream(Protocol):
@@ -43,7 +44,7 @@ class _AckStream(Protocol):
     def cancel(self) -> object: ...
 
 
-class Client(SyncCalls):
+class Client(EndpointCalls, PlatformCalls, QuarantineCalls, SyncCalls):
     """Talks to Hookline. A context manager; threads may share one. Use `AsyncClient` under asyncio.
 
     `ingest`, `export` and `sync` are addresses, "host:port"; else HOOKLINE_INGEST_ADDRESS, HOOKLINE_EXPORT_ADDRESS and
@@ -68,13 +69,13 @@ class Client(SyncCalls):
         connect_patience: float | None = None,
     ) -> None:
         self._timeout = timeout
-        endpoints = requests.endpoints(ingest, export, sync, patience, connect_patience)
-        self._ingest_endpoint, self._export_endpoint, self._sync_endpoint = endpoints
+        services = requests.services(ingest, export, sync, patience, connect_patience)
+        self._ingest_service, self._export_service, self._sync_service = services
         self._channels = [
-            grpc.insecure_channel(endpoint.address, requests.channel_options(endpoint.address))
-            for endpoint in endpoints
+            grpc.insecure_channel(service.address, requests.channel_options(service.address)) for service in services
         ]
         self._ingest_stub = IngestServiceStub(self._channels[0])
+        self._endpoint_stub = EndpointServiceStub(self._channels[0])
         self._query_stub = EventQueryServiceStub(self._channels[1])
         self._export_stub = ExportServiceStub(self._channels[1])
         self._sync_stub = SyncServiceStub(self._channels[2])
@@ -90,33 +91,51 @@ class Client(SyncCalls):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def ingest(self, company: str, payload: bytes, platform: str = "", source: str = "") -> IngestResult:
+    def ingest(
+        self,
+        company: str,
+        payload: bytes,
+        platform: str = "",
+        source: str = "",
+        *,
+        headers: Mapping[str, str] | None = None,
+        query: str = "",
+    ) -> IngestResult:
         """Stores one event; see the result's outcome for what became of it.
+
+        `headers` and `query` are those of the HTTP request that brought the payload: some platforms say in one what
+        happened, and most sign in one. A signature that comes along is verified where the company has a secret.
 
         An event that a first attempt stored without the answer getting through is a DUPLICATE in the result.
         """
-        request = requests.ingest_event(company, payload, platform, source)
-        return self._call(self._ingest_endpoint, self._ingest_stub.IngestEvent, request).result
+        event = requests.incoming_event(payload, platform, source, headers, query)
+        request = IngestEventRequest(company_id=company, event=event)
+        return self._call(self._ingest_service, self._ingest_stub.IngestEvent, request).result
 
     def ingest_many(
         self,
         company: str,
-        payloads: Iterable[bytes],
+        events: Iterable[bytes | IncomingEvent],
         platform: str = "",
         source: str = "",
         *,
+        headers: Mapping[str, str] | None = None,
+        query: str = "",
         batch_size: int = 500,
         progress: Callable[[IngestSummary], object] | None = None,
     ) -> IngestSummary:
         """Stores events in batches over one stream, at most 8 batches ahead of the acknowledgements; takes from
-        `payloads` only as fast as they are stored, and waits for a batch to fill up.
+        `events` only as fast as they are stored, and waits for a batch to fill up.
+
+        An event is its payload, with what else is given here; or an IncomingEvent, which is sent as it is.
 
         A broken stream is opened again, and what was not acknowledged is sent again: nothing is lost, and what had
         been stored is counted as a duplicate. `progress` gets the counts so far after each acknowledgement.
-        When it raises, what was acknowledged is stored, and sending all of `payloads` again is safe.
+        When it raises, what was acknowledged is stored, and sending all of `events` again is safe.
         """
-        batches = _cut(Batcher(company, platform, source, batch_size), payloads)
-        job, retry = IngestJob(), Retry(self._ingest_endpoint)
+        common = requests.incoming_event(b"", platform, source, headers, query)
+        batches = _cut(Batcher(company, common, batch_size), events)
+        job, retry = IngestJob(), Retry(self._ingest_service)
         while True:
             outbox: SimpleQueue[IngestEventStreamRequest | None] = SimpleQueue()
             call = self._ingest_stub.IngestEventStream(_until_none(outbox))
@@ -143,7 +162,7 @@ class Client(SyncCalls):
     def get(self, company: str, event_id: str) -> Event:
         """Gives an event with its payload. Raises NotFound when the company has none of that id."""
         request = GetEventRequest(company_id=company, event_id=event_id)
-        return self._call(self._export_endpoint, self._query_stub.GetEvent, request).event
+        return self._call(self._export_service, self._query_stub.GetEvent, request).event
 
     def list_page(
         self,
@@ -160,7 +179,7 @@ class Client(SyncCalls):
         Newest first by default, 100 to a page, at most 1,000. `full` brings the payloads.
         """
         request = requests.list_events(company, where, page_size, page_token, order, full)
-        return self._list_page(request)
+        return self._call(self._export_service, self._query_stub.ListEvents, request)
 
     def list(
         self,
@@ -173,19 +192,14 @@ class Client(SyncCalls):
     ) -> Iterator[Event]:
         """Goes through the events of all pages, asking for each page when it is needed; see `list_page`."""
         request = requests.list_events(company, where, page_size, "", order, full)
-        return self._list(request)
+        return self._items(self._export_service, self._query_stub.ListEvents, request, lambda page: page.events)
 
     def mark(
         self, company: str, marks: Iterable[MarkEventsRequest.Mark]
     ) -> Sequence[MarkEventsResponse.MarkOutcome.ValueType]:
         """Notes what has been done with events, at most 10,000; gives an outcome for each mark, in order."""
         request = MarkEventsRequest(company_id=company, marks=marks)
-        return self._call(self._ingest_endpoint, self._ingest_stub.MarkEvents, request).outcomes
-
-    def quarantine(self, company: str, *, page_size: int = 0) -> Iterator[QuarantinedEvent]:
-        """Goes through what could not be understood, newest first."""
-        request = ListQuarantinedEventsRequest(company_id=company, page_size=page_size)
-        return self._quarantine(request)
+        return self._call(self._ingest_service, self._ingest_stub.MarkEvents, request).outcomes
 
     def export(
         self,
@@ -231,7 +245,7 @@ class Client(SyncCalls):
     def _export(
         self, request: ExportEventsRequest, check: ExportCheck, progress: Callable[[ExportProgress], object] | None
     ) -> Generator[bytes, None, None]:
-        retry = Retry(self._export_endpoint)
+        retry = Retry(self._export_service)
         while True:
             call = self._export_stub.ExportEvents(request)
             try:
@@ -245,46 +259,13 @@ class Client(SyncCalls):
                 check.finish()
             except grpc.RpcError as error:
                 if check.started:
-                    raise self._export_endpoint.error(error) from error
+                    raise self._export_service.error(error) from error
                 delay = retry.delay_after(error)
             else:
                 return
             finally:
                 call.cancel()
             time.sleep(delay)
-
-    def _call(
-        self, endpoint: Endpoint, method: "grpc.UnaryUnaryMultiCallable[_Request, _Response]", request: _Request
-    ) -> _Response:
-        retry = Retry(endpoint)
-        while True:
-            try:
-                response = method(request, timeout=self._timeout)
-            except grpc.RpcError as error:
-                delay = retry.delay_after(error)
-            else:
-                retry.progressed()
-                return response
-            time.sleep(delay)
-
-    def _list_page(self, request: ListEventsRequest) -> ListEventsResponse:
-        return self._call(self._export_endpoint, self._query_stub.ListEvents, request)
-
-    def _list(self, request: ListEventsRequest) -> Iterator[Event]:
-        while True:
-            page = self._list_page(request)
-            yield from page.events
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
-
-    def _quarantine(self, request: ListQuarantinedEventsRequest) -> Iterator[QuarantinedEvent]:
-        while True:
-            page = self._call(self._ingest_endpoint, self._ingest_stub.ListQuarantinedEvents, request)
-            yield from page.quarantined_events
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
 
     def _next(self, call: _AckStream) -> IngestEventStreamResponse:
         """Waits for the next acknowledgement. gRPC has no time limit on that, so that a timer cancels the call."""
@@ -300,18 +281,18 @@ class Client(SyncCalls):
         try:
             return next(call)
         except StopIteration:
-            raise BrokenStream(self._ingest_endpoint.ended_early()) from None
+            raise BrokenStream(self._ingest_service.ended_early()) from None
         except grpc.RpcError as error:
             if silent.is_set():
-                raise self._ingest_endpoint.silent(self._timeout) from error
-            raise BrokenStream(self._ingest_endpoint.error(error)) from error
+                raise self._ingest_service.silent(self._timeout) from error
+            raise BrokenStream(self._ingest_service.error(error)) from error
         finally:
             timer.cancel()
 
 
-def _cut(batcher: Batcher, payloads: Iterable[bytes]) -> Iterator[Batch]:
-    for payload in payloads:
-        if batch := batcher.add(payload):
+def _cut(batcher: Batcher, events: Iterable[bytes | IncomingEvent]) -> Iterator[Batch]:
+    for event in events:
+        if batch := batcher.add(event):
             yield batch
     if batch := batcher.rest():
         yield batch

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from hookline.client.errors import ServerDefect
+from hookline.client.quarantine import reason_name
+from hookline.client.requests import MAX_MESSAGE_BYTES
 from hookline.ingest.v1.ingest_service_pb2 import (
     IncomingEvent,
     IngestEventStreamRequest,
@@ -24,7 +26,7 @@ MAX_PROBLEMS = 100
 
 
 class Problem(NamedTuple):
-    """An event that was quarantined or rejected. `position` counts the payloads from 0; `reason` is a name of
+    """An event that was quarantined or rejected. `position` counts the events from 0; `reason` is a name of
     OutcomeReason without its prefix, such as "JSON_MALFORMED"."""
 
     position: int
@@ -71,14 +73,6 @@ class IngestSummary:
             self.problems.append(Problem(position, reason_name(result.reason), result.message))
 
 
-def reason_name(reason: OutcomeReason.ValueType) -> str:
-    """The reason's name without its prefix; the number of one that this client does not know yet."""
-    try:
-        return OutcomeReason.Name(reason).removeprefix("OUTCOME_REASON_")
-    except ValueError:
-        return str(reason)
-
-
 @dataclass(frozen=True)
 class Batch:
     """Consecutive events; the first one's position is `first`."""
@@ -88,22 +82,24 @@ class Batch:
 
 
 class Batcher:
-    """Cuts payloads into batches, in order: at most `size` events, and at most 4 MiB of payload unless one event alone
-    is larger. Raises ValueError for a size that the server would refuse."""
+    """Cuts events into batches, in order: at most `size` of them, and at most 4 MiB unless one event alone is larger.
+    `common` is what a bare payload becomes an event with. Raises ValueError for a size that the server would refuse."""
 
-    def __init__(self, company: str, platform: str, source: str, size: int) -> None:
+    def __init__(self, company: str, common: IncomingEvent, size: int) -> None:
         if not 1 <= size <= MAX_BATCH_EVENTS:
             raise ValueError(f"a batch has 1 to {MAX_BATCH_EVENTS:,} events, not {size:,}")
-        self._company, self._platform, self._source, self._size = company, platform, source, size
+        self._company, self._common, self._size = company, common, size
         self._number = self._first = self._bytes = 0
         self._events: list[IncomingEvent] = []
 
-    def add(self, payload: bytes) -> Batch | None:
-        """Takes a payload; gives the batch that it no longer fits into, if that is so."""
-        full = len(self._events) == self._size or self._bytes + len(payload) > MAX_BATCH_BYTES
+    def add(self, item: bytes | IncomingEvent) -> Batch | None:
+        """Takes an event or its payload; gives the batch that it no longer fits into, if that is so."""
+        event = item if isinstance(item, IncomingEvent) else self._event(item)
+        size = event.ByteSize()
+        full = len(self._events) == self._size or self._bytes + size > MAX_BATCH_BYTES
         cut = self.rest() if full else None
-        self._events.append(IncomingEvent(platform=self._platform, source=self._source, payload=payload))
-        self._bytes += len(payload)
+        self._events.append(event)
+        self._bytes += size
         return cut
 
     def rest(self) -> Batch | None:
@@ -116,6 +112,12 @@ class Batcher:
         self._first += len(self._events)
         self._events, self._bytes = [], 0
         return batch
+
+    def _event(self, payload: bytes) -> IncomingEvent:
+        event = IncomingEvent()
+        event.CopyFrom(self._common)
+        event.payload = payload
+        return event
 
 
 class IngestJob:
@@ -154,7 +156,7 @@ class IngestJob:
     def send(self, batch: Batch) -> bool:
         """Notes a batch as sent; False when it must not be, because no message can hold it (it is counted then)."""
         # Only a batch of one event can be this large.
-        if len(batch.request.events[0].payload) > MAX_PAYLOAD_BYTES:
+        if len(batch.request.events[0].payload) > MAX_PAYLOAD_BYTES or batch.request.ByteSize() > MAX_MESSAGE_BYTES:
             self.summary.count(batch.first, _TOO_LARGE)
             return False
         self._unacknowledged.append(batch)
@@ -178,5 +180,5 @@ class IngestJob:
 _TOO_LARGE = IngestResult(
     outcome=Outcome.OUTCOME_REJECTED,
     reason=OutcomeReason.OUTCOME_REASON_PAYLOAD_TOO_LARGE,
-    message="the payload is larger than a message can be (16 MiB); it was not sent",
+    message="the event is larger than a message can be (16 MiB); it was not sent",
 )

@@ -1,18 +1,19 @@
-"""What both clients agree on: addresses, channel options, and how arguments become requests. Pure."""
+"""What both clients agree on: addresses, channel options, pages, and how arguments become requests. Pure."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Literal, TypeVar
+from datetime import datetime, timedelta
+from typing import Literal, Protocol, TypeVar
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from hookline.client.retry import Endpoint
+from hookline.client.retry import Service
 from hookline.events.v1.events_pb2 import EventFilter, EventOrder, ProcessingStatus
 from hookline.export.v1.event_query_service_pb2 import EventView, ListEventsRequest
 from hookline.export.v1.export_service_pb2 import ExportEventsRequest, ExportFormat
-from hookline.ingest.v1.ingest_service_pb2 import IncomingEvent, IngestEventRequest
+from hookline.ingest.v1.ingest_service_pb2 import IncomingEvent
 
 Format = Literal["csv", "json", "ndjson"]
 Order = Literal["newest_first", "oldest_first"]
@@ -55,6 +56,18 @@ _STATUSES: dict[str, ProcessingStatus.ValueType] = {
 }
 
 
+class PageRequest(Protocol):
+    """A request for a page."""
+
+    page_token: str
+
+
+class Page(Protocol):
+    """A page, and the token of the next one; empty when there is none."""
+
+    next_page_token: str
+
+
 @dataclass(frozen=True)
 class Filter:
     """Which events are meant: any of the types, any of the sources, any of the statuses, and the times; all that is
@@ -69,15 +82,15 @@ class Filter:
     received_until: datetime | None = None
 
 
-def endpoints(
+def services(
     ingest: str | None, export: str | None, sync: str | None, patience: float, connect_patience: float | None
-) -> tuple[Endpoint, Endpoint, Endpoint]:
+) -> tuple[Service, Service, Service]:
     """The three services: as given, else as the environment says, else where they are by default."""
     connect_patience = patience if connect_patience is None else connect_patience
     return (
-        Endpoint(_address(ingest, "HOOKLINE_INGEST_ADDRESS", DEFAULT_INGEST_ADDRESS), patience, connect_patience),
-        Endpoint(_address(export, "HOOKLINE_EXPORT_ADDRESS", DEFAULT_EXPORT_ADDRESS), patience, connect_patience),
-        Endpoint(_address(sync, "HOOKLINE_SYNC_ADDRESS", DEFAULT_SYNC_ADDRESS), patience, connect_patience),
+        Service(_address(ingest, "HOOKLINE_INGEST_ADDRESS", DEFAULT_INGEST_ADDRESS), patience, connect_patience),
+        Service(_address(export, "HOOKLINE_EXPORT_ADDRESS", DEFAULT_EXPORT_ADDRESS), patience, connect_patience),
+        Service(_address(sync, "HOOKLINE_SYNC_ADDRESS", DEFAULT_SYNC_ADDRESS), patience, connect_patience),
     )
 
 
@@ -90,10 +103,11 @@ def channel_options(address: str) -> Sequence[tuple[str, int]]:
     return CHANNEL_OPTIONS
 
 
-def ingest_event(company: str, payload: bytes, platform: str, source: str) -> IngestEventRequest:
-    """The request for one event."""
-    event = IncomingEvent(platform=platform, source=source, payload=payload)
-    return IngestEventRequest(company_id=company, event=event)
+def incoming_event(
+    payload: bytes, platform: str, source: str, headers: Mapping[str, str] | None, query: str
+) -> IncomingEvent:
+    """An event on its way in."""
+    return IncomingEvent(platform=platform, source=source, payload=payload, headers=headers, query=query)
 
 
 def list_events(
@@ -125,6 +139,15 @@ def export_events(
         limit=limit,
         order=_one_of(_ORDERS, order, "order"),
     )
+
+
+def duration(time: timedelta | None) -> Duration | None:
+    """The time as a message. Raises ValueError for one that no message can hold."""
+    if time is None:
+        return None
+    message = Duration()
+    message.FromTimedelta(time)
+    return message
 
 
 def _address(given: str | None, variable: str, default: str) -> str:

@@ -14,7 +14,7 @@ MAX_DELAY = 5.0
 
 
 @dataclass
-class Endpoint:
+class Service:
     """A service's address, how long to bear with it, and whether it has ever answered.
 
     `patience` is how long to go on trying, in seconds since things were last well; `connect_patience` takes its place
@@ -53,17 +53,17 @@ class BrokenStream(Exception):
 
 
 class Retry:
-    """The attempts of one piece of work. Every call of Hookline is safe to repeat, so that what failed may be sent
-    again; only what can get better by itself is: UNAVAILABLE, a call broken off, and RESOURCE_EXHAUSTED where the
-    server says when to come back (without that, a message is too large, and stays so)."""
+    """The attempts of one piece of work that is safe to repeat. Only what can get better by itself is sent again:
+    UNAVAILABLE, a call broken off, and RESOURCE_EXHAUSTED where the server says when to come back (without that, a
+    message is too large, and stays so)."""
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        service: Service,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._endpoint = endpoint
+        self._service = service
         self._clock = clock
         self._jitter = jitter
         self._failures = 0
@@ -71,7 +71,7 @@ class Retry:
 
     def progressed(self) -> None:
         """Notes that something went well: patience starts anew."""
-        self._endpoint.reached = True
+        self._service.reached = True
         self._failures = 0
 
     def delay_after(self, cause: grpc.RpcError | HooklineError) -> float:
@@ -81,10 +81,10 @@ class Retry:
         once; what the server asks for is honoured, and given up on at once when it is longer than patience lasts.
         """
         now = self._clock()
-        error = cause if isinstance(cause, HooklineError) else self._endpoint.error(cause)
+        error = cause if isinstance(cause, HooklineError) else self._service.error(cause)
         if self._failures == 0:
             self._failing_since = now
-        patience = self._endpoint.patience if self._endpoint.reached else self._endpoint.connect_patience
+        patience = self._service.patience if self._service.reached else self._service.connect_patience
         left = self._failing_since + patience - now
         if not _may_pass(error) or left <= 0 or (error.retry_delay or 0) > left:
             raise error

@@ -5,8 +5,7 @@ import uuid
 from collections.abc import Mapping
 from datetime import timedelta
 
-from google.protobuf.duration_pb2 import Duration
-
+from hookline.client import requests
 from hookline.sync.v1.sync_service_pb2 import (
     CreateSourceRequest,
     StartScheduleRequest,
@@ -40,11 +39,7 @@ def create_source(
 
 def start_schedule(company: str, source: str, every: timedelta | None) -> StartScheduleRequest:
     """The request for a schedule. Raises ValueError for a time that no message can hold."""
-    interval = None
-    if every is not None:
-        interval = Duration()
-        interval.FromTimedelta(every)
-    return StartScheduleRequest(company_id=company, source=source, interval=interval)
+    return StartScheduleRequest(company_id=company, source=source, interval=requests.duration(every))
 
 
 def trigger_sync(company: str, source: str, days_back: int, request_id: str) -> TriggerSyncRequest:

@@ -17,6 +17,8 @@ from shared.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PATH = 'export PATH="$PWD/.venv/bin:$PATH"\n'
+"""What the first example has set for the following ones."""
 
 
 def example(language: str, after: str) -> str:
@@ -32,6 +34,7 @@ async def suite(tmp_path: Path) -> AsyncIterator[Suite]:
     settings = Settings(
         data_dir=data_dir,
         ingest_address=free_address(),
+        http_address=free_address(),
         sync_address=free_address(),
         export_address=free_address(),
         sandbox_address=free_address(),
@@ -73,10 +76,18 @@ async def test_the_examples_of_the_command_line_and_of_python(suite: Suite, tmp_
     assert len((folder / "events.csv").read_text(encoding="utf-8").splitlines()) == 4
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+async def test_the_examples_of_webhooks_over_http(suite: Suite, tmp_path: Path) -> None:
+    out = run(["bash", "-euo", "pipefail", "-c", PATH + example("sh", "And these")], suite, tmp_path)
+    assert '"outcome":"accepted"' in out
+    assert '"outcome":"quarantined"' in out
+    assert "order_approved\tshop-web\tDavi Dourado" in out
+    assert "shop-web\tTYPE_MISSING" in out
+
+
 async def test_the_examples_of_sync(suite: Suite, tmp_path: Path) -> None:
-    script = example("sh", "And these").replace("127.0.0.1:8090", suite.addresses["sandbox"])
-    path = 'export PATH="$PWD/.venv/bin:$PATH"\n'
-    out = run(["bash", "-euo", "pipefail", "-c", path + script], suite, tmp_path)
+    script = example("sh", "These, too").replace("127.0.0.1:8090", suite.addresses["sandbox"])
+    out = run(["bash", "-euo", "pipefail", "-c", PATH + script], suite, tmp_path)
     assert "succeeded. 10,000 events on 102 pages: 10,000 new, 0 duplicate" in out
 
 

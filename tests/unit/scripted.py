@@ -20,27 +20,21 @@ from google.rpc import error_details_pb2, status_pb2
 from hookline.cli.app import cli
 from hookline.client import AsyncClient, Client
 from hookline.export.v1 import event_query_service_pb2_grpc, export_service_pb2_grpc
-from hookline.export.v1.event_query_service_pb2 import GetEventRequest, ListEventsRequest
 from hookline.export.v1.export_service_pb2 import (
     ExportChunk,
-    ExportEventsRequest,
     ExportEventsResponse,
     ExportHeader,
     ExportTrailer,
 )
-from hookline.ingest.v1 import ingest_service_pb2_grpc
+from hookline.ingest.v1 import endpoint_service_pb2_grpc, ingest_service_pb2_grpc
 from hookline.ingest.v1.ingest_service_pb2 import (
-    IngestEventRequest,
-    IngestEventsRequest,
     IngestEventStreamRequest,
     IngestEventStreamResponse,
     IngestResult,
-    ListQuarantinedEventsRequest,
-    MarkEventsRequest,
     Outcome,
     OutcomeReason,
 )
-from hookline.sync.v1 import sync_service_pb2, sync_service_pb2_grpc
+from hookline.sync.v1 import sync_service_pb2_grpc
 
 
 @dataclass(frozen=True)
@@ -90,6 +84,7 @@ Answer = Message | Refusal
 
 class Script(
     ingest_service_pb2_grpc.IngestServiceServicer,
+    endpoint_service_pb2_grpc.EndpointServiceServicer,
     event_query_service_pb2_grpc.EventQueryServiceServicer,
     export_service_pb2_grpc.ExportServiceServicer,
     sync_service_pb2_grpc.SyncServiceServicer,
@@ -105,77 +100,53 @@ class Script(
         self.batches: list[IngestEventStreamRequest] = []
         self.before_batch: Callable[[int], object] = lambda _count: None
 
-    def _answer(self, request: Message, context: grpc.ServicerContext) -> Any:
+    def _answer(self, request: Any, context: grpc.ServicerContext) -> Any:
         self.requests.append(request)
         answer = self.answers.pop(0)
         if isinstance(answer, Refusal):
             answer.raise_in(context)
         return answer
 
-    def _stream(self, request: Message, context: grpc.ServicerContext) -> Iterator[Any]:
+    def _stream(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
         for message in self._answer(request, context):
             if isinstance(message, Refusal):
                 message.raise_in(context)
             yield message
 
-    def IngestEvent(self, request: IngestEventRequest, context: grpc.ServicerContext) -> Any:
-        return self._answer(request, context)
-
-    def IngestEvents(self, request: IngestEventsRequest, context: grpc.ServicerContext) -> Any:
-        return self._answer(request, context)
-
-    def MarkEvents(self, request: MarkEventsRequest, context: grpc.ServicerContext) -> Any:
-        return self._answer(request, context)
-
-    def ListQuarantinedEvents(self, request: ListQuarantinedEventsRequest, context: grpc.ServicerContext) -> Any:
-        return self._answer(request, context)
-
-    def GetEvent(self, request: GetEventRequest, context: grpc.ServicerContext) -> Any:
-        return self._answer(request, context)
-
-    def ListEvents(self, request: ListEventsRequest, context: grpc.ServicerContext) -> Any:
-        return self._answer(request, context)
-
-    def ExportEvents(self, request: ExportEventsRequest, context: grpc.ServicerContext) -> Iterator[Any]:
-        return self._stream(request, context)
-
-    def CreateSource(self, request: sync_service_pb2.CreateSourceRequest, context: grpc.ServicerContext) -> Any:
-        return self._answer(request, context)
-
-    def ListSources(self, request: sync_service_pb2.ListSourcesRequest, context: grpc.ServicerContext) -> Any:
-        return self._answer(request, context)
-
-    def DeleteSource(self, request: sync_service_pb2.DeleteSourceRequest, context: grpc.ServicerContext) -> Any:
-        return self._answer(request, context)
-
-    def CheckSource(self, request: sync_service_pb2.CheckSourceRequest, context: grpc.ServicerContext) -> Any:
-        return self._answer(request, context)
-
-    def StartSchedule(self, request: sync_service_pb2.StartScheduleRequest, context: grpc.ServicerContext) -> Any:
-        return self._answer(request, context)
-
-    def StopSchedule(self, request: sync_service_pb2.StopScheduleRequest, context: grpc.ServicerContext) -> Any:
-        return self._answer(request, context)
-
-    def TriggerSync(self, request: sync_service_pb2.TriggerSyncRequest, context: grpc.ServicerContext) -> Any:
-        return self._answer(request, context)
-
-    def GetSyncStatus(self, request: sync_service_pb2.GetSyncStatusRequest, context: grpc.ServicerContext) -> Any:
-        return self._answer(request, context)
-
-    def GetSyncRun(self, request: sync_service_pb2.GetSyncRunRequest, context: grpc.ServicerContext) -> Any:
-        return self._answer(request, context)
-
-    def ListSyncRuns(self, request: sync_service_pb2.ListSyncRunsRequest, context: grpc.ServicerContext) -> Any:
-        return self._answer(request, context)
-
-    def CancelSyncRun(self, request: sync_service_pb2.CancelSyncRunRequest, context: grpc.ServicerContext) -> Any:
-        return self._answer(request, context)
-
-    def WatchSyncRun(
-        self, request: sync_service_pb2.WatchSyncRunRequest, context: grpc.ServicerContext
-    ) -> Iterator[Any]:
-        return self._stream(request, context)
+    IngestEvent = _answer
+    IngestEvents = _answer
+    MarkEvents = _answer
+    ListQuarantinedEvents = _answer
+    GetQuarantinedEvent = _answer
+    RetryQuarantinedEvents = _answer
+    DiscardQuarantinedEvents = _answer
+    ListEventConflicts = _answer
+    ListPlatforms = _answer
+    PutPlatformMapping = _answer
+    DeletePlatformMapping = _answer
+    PreviewMapping = _answer
+    CreateEndpoint = _answer
+    ListEndpoints = _answer
+    RotateEndpoint = _answer
+    RevokeEndpoint = _answer
+    PutSigningSecret = _answer
+    ListSigningSecrets = _answer
+    DeleteSigningSecret = _answer
+    GetEvent = _answer
+    ListEvents = _answer
+    CreateSource = _answer
+    ListSources = _answer
+    DeleteSource = _answer
+    CheckSource = _answer
+    StartSchedule = _answer
+    StopSchedule = _answer
+    TriggerSync = _answer
+    GetSyncStatus = _answer
+    GetSyncRun = _answer
+    ListSyncRuns = _answer
+    CancelSyncRun = _answer
+    ExportEvents = _stream
+    WatchSyncRun = _stream
 
     def IngestEventStream(
         self, request_iterator: Iterator[IngestEventStreamRequest], context: grpc.ServicerContext
@@ -214,6 +185,7 @@ class Server:
             options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 16 * 1024 * 1024 + 65536)],
         )
         ingest_service_pb2_grpc.add_IngestServiceServicer_to_server(script, self._server)
+        endpoint_service_pb2_grpc.add_EndpointServiceServicer_to_server(script, self._server)
         event_query_service_pb2_grpc.add_EventQueryServiceServicer_to_server(script, self._server)
         export_service_pb2_grpc.add_ExportServiceServicer_to_server(script, self._server)
         sync_service_pb2_grpc.add_SyncServiceServicer_to_server(script, self._server)

@@ -1,6 +1,5 @@
 """The commands, against scripted services: what they say, where, and with which exit status."""
 
-import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,11 +19,8 @@ from hookline.export.v1.event_query_service_pb2 import (
 )
 from hookline.export.v1.export_service_pb2 import ExportEventsRequest, ExportFormat
 from hookline.ingest.v1.ingest_service_pb2 import (
-    ListQuarantinedEventsResponse,
     MarkEventsRequest,
     MarkEventsResponse,
-    OutcomeReason,
-    QuarantinedEvent,
 )
 from tests.unit.scripted import Cut, Refusal, Script, Shell, export_stream, serving
 
@@ -37,6 +33,7 @@ EVENT = Event(
     source="shop",
     platform="grapfy",
     type="order_approved",
+    platform_type="PAID",
     dedup_key="k-1",
     customer_name="Zoë\x1b[31m\t[bold]",
     total=Money(amount="1169.80", currency="BRL"),
@@ -49,6 +46,7 @@ FIELDS = {
     "event_id": "e-1",
     "sequence": 7,
     "type": "order_approved",
+    "platform_type": "PAID",
     "platform": "grapfy",
     "source": "shop",
     "dedup_key": "k-1",
@@ -89,6 +87,16 @@ def test_ingest_says_where_and_of_what(shell: Shell, tmp_path: Path) -> None:
     (batch,) = shell.script.batches
     (event,) = batch.events
     assert (batch.company_id, event.platform, event.source) == ("other", "grapfy", "shop-1")
+    assert (dict(event.headers), event.query) == ({}, "")
+
+
+def test_ingest_says_what_came_along(shell: Shell) -> None:
+    options = ("--header", "X-Topic: orders/paid", "--header", "x-time:10:30", "--query", "a=b&c=d")
+    assert shell("ingest", "-", *options, stdin=b"1\n2\n").exit_code == 0
+    (batch,) = shell.script.batches
+    assert [(dict(event.headers), event.query) for event in batch.events] == [
+        ({"x-topic": "orders/paid", "x-time": "10:30"}, "a=b&c=d")
+    ] * 2
 
 
 def test_ingest_names_the_lines_that_were_set_aside(shell: Shell) -> None:
@@ -219,38 +227,6 @@ def test_mark(shell: Shell) -> None:
         MarkEventsRequest(company_id="acme", marks=marks),
         MarkEventsRequest(company_id="acme", marks=[Mark(event_id="e-1", status=processed)]),
     ]
-
-
-def test_quarantine(shell: Shell) -> None:
-    item = QuarantinedEvent(
-        quarantine_id="q-1",
-        source="shop",
-        reason=OutcomeReason.OUTCOME_REASON_JSON_MALFORMED,
-        message="the payload is not JSON",
-        payload_prefix=b"\xff{",
-        payload_size=2,
-        quarantined_time=TIME,
-        times_received=3,
-    )
-    first = ListQuarantinedEventsResponse(quarantined_events=[item], next_page_token="next")
-    last = ListQuarantinedEventsResponse(quarantined_events=[item])
-    shell.script.answers = [first, last, first, last]
-    assert [json.loads(line) for line in shell("quarantine", "--json").stdout.splitlines()] == 2 * [
-        {
-            "quarantine_id": "q-1",
-            "source": "shop",
-            "platform": None,
-            "reason": "JSON_MALFORMED",
-            "message": "the payload is not JSON",
-            "payload_size": 2,
-            "payload_prefix_base64": base64.b64encode(b"\xff{").decode(),
-            "quarantined_time": "2026-01-01T00:00:00Z",
-            "times_received": 3,
-        }
-    ]
-    assert shell("quarantine").stdout.splitlines()[1] == (
-        "2026-01-01T00:00:00Z\t3\tshop\tJSON_MALFORMED\tthe payload is not JSON\t2\tq-1"
-    )
 
 
 def test_export_to_a_file(shell: Shell, tmp_path: Path) -> None:

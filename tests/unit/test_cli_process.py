@@ -17,8 +17,14 @@ from click.testing import CliRunner
 
 from hookline.cli.app import cli
 from hookline.cli.errors import EXIT_STATUSES
-from hookline.client import Event, ProcessingStatus, SyncCounts, SyncRun, SyncRunState, TriggerSyncResponse
+from hookline.client import Event, Platform, ProcessingStatus, SyncCounts, SyncRun, SyncRunState, TriggerSyncResponse
 from hookline.export.v1.event_query_service_pb2 import ListEventsResponse
+from hookline.ingest.v1.endpoint_service_pb2 import PutSigningSecretRequest, PutSigningSecretResponse
+from hookline.ingest.v1.ingest_service_pb2 import (
+    DiscardQuarantinedEventsResponse,
+    ListPlatformsResponse,
+    RetryQuarantinedEventsResponse,
+)
 from hookline.sync.v1.sync_service_pb2 import WatchSyncRunResponse
 from tests.unit.scripted import Script, Server, export_stream, serving
 
@@ -67,11 +73,20 @@ def test_help_has_examples(path: tuple[str, ...]) -> None:
             assert parameter.help, f"{parameter.name} is not explained"
 
 
-def test_all_of_sync_is_walked() -> None:
-    assert {path[1:] for path in walk(cli) if path[:1] == ("sync",)} == {
-        (),
-        *((name,) for name in ("start", "stop", "trigger", "status", "watch", "runs", "cancel", "source")),
-        *(("source", name) for name in ("add", "list", "remove", "check")),
+SUBCOMMANDS = {
+    ("sync",): ("start", "stop", "trigger", "status", "watch", "runs", "cancel", "source"),
+    ("sync", "source"): ("add", "list", "remove", "check"),
+    ("quarantine",): ("list", "show", "preview", "retry", "discard", "conflicts"),
+    ("platform",): ("list", "show", "put", "delete", "preview"),
+    ("endpoint",): ("create", "list", "rotate", "revoke"),
+    ("secret",): ("put", "list", "delete"),
+}
+
+
+def test_all_groups_are_walked() -> None:
+    walked = set(walk(cli))
+    assert {path for path in walked if len(path) > 1} == {
+        (*path, name) for path in SUBCOMMANDS for name in SUBCOMMANDS[path]
     }
 
 
@@ -128,16 +143,30 @@ def test_an_interrupted_export_leaves_nothing(
         assert json.loads(told.splitlines()[-1])["error"]["kind"] == "interrupted"
 
 
-def in_terminal(arguments: list[str], environment: dict[str, str]) -> tuple[int, str]:
-    """Runs the command with a terminal for its output; gives exit status and what was shown."""
+def in_terminal(
+    arguments: list[str], environment: dict[str, str], asked: bytes = b"", typed: bytes = b""
+) -> tuple[int, str]:
+    """Runs the command with a terminal, where somebody types once they are asked; gives exit status and what was
+    shown."""
     ours, theirs = pty.openpty()
     terminal = environment | {"COLUMNS": "200", "TERM": "xterm"}
-    with subprocess.Popen([*COMMAND, *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=terminal) as process:
+    with subprocess.Popen(
+        [*COMMAND, *arguments],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=terminal,
+        # A secret would otherwise be asked for at the terminal of whoever runs the tests.
+        start_new_session=True,
+    ) as process:
         os.close(theirs)
         shown = b""
         try:
             while piece := os.read(ours, 65536):
                 shown += piece
+                if typed and asked in shown:
+                    os.write(ours, typed)
+                    typed = b""
         except OSError:
             # Linux ends a terminal that nobody holds any more with EIO.
             pass
@@ -154,12 +183,67 @@ def test_on_a_terminal(script: Script, server: Server, tmp_path: Path) -> None:
     assert code == 0
     assert "EVENT ID" in shown
     assert "[bold]Zoë\N{REPLACEMENT CHARACTER}[31m" in shown
+    event.event_id, event.type = "1234567890" * 4, "very long words " * 20
+    script.answers = [ListEventsResponse(events=[event])]
+    # An id is there to be copied.
+    assert event.event_id in in_terminal(["list"], environment(server))[1]
     path = tmp_path / "events.ndjson"
     path.write_bytes(b"1\n2\n")
     code, shown = in_terminal(["ingest", str(path)], environment(server))
     assert code == 0
     assert "Storing" in shown
     assert "2 events: 2 accepted" in shown
+
+
+RETRY_ALL = "Retry everything in quarantine? [y/N]: "
+DISCARD_SOME = "Discard everything in quarantine of source shop and reason TYPE_MISSING? [y/N]: "
+
+
+@pytest.mark.parametrize(
+    ("arguments", "asked"),
+    [
+        (["retry", "--all"], RETRY_ALL),
+        (["discard", "--source", "shop", "--reason", "TYPE_MISSING", "--why", "odd"], DISCARD_SOME),
+    ],
+    ids=["retry", "discard"],
+)
+def test_a_person_is_asked_where_many_may_be_meant(
+    script: Script, server: Server, arguments: list[str], asked: str
+) -> None:
+    answer = RetryQuarantinedEventsResponse() if arguments[0] == "retry" else DiscardQuarantinedEventsResponse()
+    code, shown = in_terminal(["quarantine", *arguments], environment(server), asked.encode(), b"n\n")
+    assert code == 1
+    assert asked in shown
+    assert shown.endswith("Nothing was done.\r\n")
+    assert script.requests == []
+    script.answers = [answer, answer]
+    code, shown = in_terminal(["quarantine", *arguments], environment(server), asked.encode(), b"y\n")
+    assert code == 0
+    code, shown = in_terminal(["quarantine", *arguments, "--yes"], environment(server))
+    assert (code, "[y/N]" in shown) == (0, False)
+    assert len(script.requests) == 2
+
+
+def test_a_person_is_not_asked_about_what_they_named(script: Script, server: Server) -> None:
+    script.answers = [RetryQuarantinedEventsResponse()]
+    code, shown = in_terminal(["quarantine", "retry", "q-1"], environment(server))
+    assert code == 0
+    assert "[y/N]" not in shown
+
+
+def test_a_secret_is_asked_for_and_not_shown(script: Script, server: Server) -> None:
+    script.answers = [PutSigningSecretResponse()]
+    code, shown = in_terminal(["secret", "put", "shop"], environment(server), b"Secret: ", b" hush \n")
+    assert code == 0
+    assert "hush" not in shown
+    assert script.requests == [PutSigningSecretRequest(company_id="acme", source="shop", secret="hush")]
+
+
+def test_a_mapping_on_a_terminal(script: Script, server: Server) -> None:
+    platform = Platform(name="own", mapping='name = "own"\n\ttitle = "O\x9bwn"\n')
+    script.answers = [ListPlatformsResponse(platforms=[platform])]
+    code, shown = in_terminal(["platform", "show", "own"], environment(server))
+    assert (code, shown) == (0, 'name = "own"\r\n        title = "O\N{REPLACEMENT CHARACTER}wn"\r\n')
 
 
 def test_a_sync_is_alive_on_a_terminal(script: Script, server: Server) -> None:

@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 
 from hookline.client import AsyncClient, IngestSummary, Problem, ServerDefect, Unavailable
 from hookline.client.ingest import MAX_BATCH_BYTES, MAX_PAYLOAD_BYTES, WINDOW, Batch, Batcher, IngestJob
+from hookline.client.requests import MAX_MESSAGE_BYTES
 from hookline.ingest.v1.ingest_service_pb2 import (
     IncomingEvent,
+    IngestEventRequest,
+    IngestEventResponse,
     IngestEventStreamRequest,
     IngestEventStreamResponse,
     IngestResult,
@@ -24,7 +27,7 @@ both_clients = pytest.mark.parametrize("is_async", [False, True], ids=["sync", "
 
 
 def cut(sizes: list[int], batch_size: int) -> list[Batch]:
-    batcher = Batcher("acme", "grapfy", "shop", batch_size)
+    batcher = Batcher("acme", IncomingEvent(platform="grapfy", source="shop"), batch_size)
     batches = [batcher.add(bytes(size)) for size in sizes]
     return [batch for batch in (*batches, batcher.rest()) if batch]
 
@@ -41,12 +44,14 @@ def test_batches_keep_order_and_limits(sizes: list[int], batch_size: int) -> Non
     assert [batch.request.batch_number for batch in batches] == list(range(1, len(batches) + 1))
     firsts = [sum(len(batch) for batch in cut_sizes[:number]) for number in range(len(batches))]
     assert [batch.first for batch in batches] == firsts
-    for batch in cut_sizes:
-        assert 1 <= len(batch) <= batch_size
-        assert sum(batch) <= MAX_BATCH_BYTES or len(batch) == 1
+    # All of an event counts, not its payload alone.
+    event_sizes = [[event.ByteSize() for event in batch.request.events] for batch in batches]
+    for sizes_of_batch in event_sizes:
+        assert 1 <= len(sizes_of_batch) <= batch_size
+        assert sum(sizes_of_batch) <= MAX_BATCH_BYTES or len(sizes_of_batch) == 1
     # None is smaller than it need be.
-    for batch, following in itertools.pairwise(cut_sizes):
-        assert len(batch) == batch_size or sum(batch) + following[0] > MAX_BATCH_BYTES
+    for sizes_of_batch, following in itertools.pairwise(event_sizes):
+        assert len(sizes_of_batch) == batch_size or sum(sizes_of_batch) + following[0] > MAX_BATCH_BYTES
 
 
 def test_events_are_sent_as_they_are() -> None:
@@ -55,10 +60,44 @@ def test_events_are_sent_as_they_are() -> None:
     assert batch.request == IngestEventStreamRequest(company_id="acme", batch_number=1, events=[event])
 
 
+HEADERS = {"X-Topic": "orders/paid"}
+COMMON = IncomingEvent(platform="shopify", source="shop", headers=HEADERS, query="a=b")
+OWN = IncomingEvent(platform="kiwify", payload=b"2", query="signature=1")
+
+
+@both_clients
+def test_an_event_comes_with_its_headers_and_query(is_async: bool) -> None:
+    script = Script()
+    script.answers = [IngestEventResponse(result=IngestResult(outcome=Outcome.OUTCOME_ACCEPTED))]
+    with serving(script) as server:
+        call = Caller(is_async=is_async, address=server.address)
+        call("ingest", "acme", b"1", "shopify", "shop", headers=HEADERS, query="a=b")
+        summary = call("ingest_many", "acme", [b"1", OWN, b"3"], "shopify", "shop", headers=HEADERS, query="a=b")
+    assert summary == IngestSummary(accepted=3)
+
+    def as_common(payload: bytes) -> IncomingEvent:
+        event = IncomingEvent(payload=payload)
+        event.MergeFrom(COMMON)
+        return event
+
+    assert script.requests == [IngestEventRequest(company_id="acme", event=as_common(b"1"))]
+    # One that is an event already is sent as it is.
+    assert [list(batch.events) for batch in script.batches] == [[as_common(b"1"), OWN, as_common(b"3")]]
+
+
+@both_clients
+def test_headers_that_no_message_can_hold(is_async: bool) -> None:
+    script = Script()
+    huge = IncomingEvent(payload=b"2", headers={"x": "y" * (MAX_MESSAGE_BYTES + 1)})
+    with serving(script) as server:
+        summary = Caller(is_async=is_async, address=server.address)("ingest_many", "acme", [b"1", huge, b"3"])
+    assert (summary.accepted, summary.rejected, script.stored) == (2, 1, [b"1", b"3"])
+
+
 @pytest.mark.parametrize("size", [0, -1, 10_001])
 def test_a_batch_size_that_the_server_would_refuse(size: int) -> None:
     with pytest.raises(ValueError, match="10,000"):
-        Batcher("acme", "", "", size)
+        Batcher("acme", IncomingEvent(), size)
 
 
 def test_acknowledgements_must_be_those_of_the_oldest_batch() -> None:

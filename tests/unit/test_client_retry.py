@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hookline.client import HooklineError, Unavailable
-from hookline.client.retry import Endpoint, Retry
+from hookline.client.retry import Retry, Service
 from hookline.events.v1.events_pb2 import Event
 from hookline.export.v1.event_query_service_pb2 import GetEventResponse, ListEventsResponse
 from hookline.ingest.v1.ingest_service_pb2 import IngestEventResponse, IngestResult, Outcome
@@ -40,7 +40,7 @@ def down(code: grpc.StatusCode = CODE.UNAVAILABLE, retry_delay: float | None = N
 )
 def test_waits_grow_and_end_with_patience(patience: int, jitters: list[float], lasts: float) -> None:
     clock, turn = Clock(), cycle(jitters)
-    retry = Retry(Endpoint("a:1", patience, patience), clock, lambda: next(turn))
+    retry = Retry(Service("a:1", patience, patience), clock, lambda: next(turn))
     error, waits, started = down(), list[float](), clock.now
 
     def keep_trying() -> None:
@@ -60,7 +60,7 @@ def test_waits_grow_and_end_with_patience(patience: int, jitters: list[float], l
 
 def test_progress_gives_patience_anew() -> None:
     clock = Clock()
-    retry = Retry(Endpoint("a:1", 10, 10), clock, lambda: 0)
+    retry = Retry(Service("a:1", 10, 10), clock, lambda: 0)
     for _ in range(100):
         assert retry.delay_after(down()) == pytest.approx(0.1)
         clock.now += 9
@@ -69,18 +69,18 @@ def test_progress_gives_patience_anew() -> None:
 
 
 def test_an_address_that_never_answered_has_patience_of_its_own() -> None:
-    clock, endpoint = Clock(), Endpoint("a:1", patience=60, connect_patience=2)
-    retry = Retry(endpoint, clock, lambda: 0)
+    clock, service = Clock(), Service("a:1", patience=60, connect_patience=2)
+    retry = Retry(service, clock, lambda: 0)
     retry.delay_after(down())
     clock.now += 2
     with pytest.raises(Unavailable):
         retry.delay_after(down())
-    endpoint.reached = True
+    service.reached = True
     retry.delay_after(down())
 
 
 def test_what_the_server_asks_for_is_honoured() -> None:
-    retry = Retry(Endpoint("a:1", 10, 10), Clock(), lambda: 0)
+    retry = Retry(Service("a:1", 10, 10), Clock(), lambda: 0)
     assert retry.delay_after(down(CODE.RESOURCE_EXHAUSTED, 3.5)) == 3.5
     with pytest.raises(Unavailable):
         retry.delay_after(down(CODE.RESOURCE_EXHAUSTED, 10.5))
@@ -89,7 +89,7 @@ def test_what_the_server_asks_for_is_honoured() -> None:
 @pytest.mark.parametrize("code", sorted(set(CODE) - {CODE.UNAVAILABLE, CODE.CANCELLED}, key=str))
 def test_what_can_not_get_better_is_not_tried_again(code: grpc.StatusCode) -> None:
     with pytest.raises(Unavailable):
-        Retry(Endpoint("a:1", 10, 10), Clock()).delay_after(down(code))
+        Retry(Service("a:1", 10, 10), Clock()).delay_after(down(code))
 
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])

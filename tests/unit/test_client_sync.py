@@ -278,7 +278,7 @@ def test_the_address_is_the_third_and_may_come_from_the_environment(monkeypatch:
             assert list(client.list_sources("acme")) == []
     monkeypatch.delenv("HOOKLINE_SYNC_ADDRESS")
     with Client() as client:
-        assert client._sync_endpoint.address == "127.0.0.1:50052"
+        assert client._sync_service.address == "127.0.0.1:50052"
 
 
 @both_clients
