@@ -25,7 +25,7 @@ _COLUMNS = {
     "event_keys": ("company_id", "source", "dedup_key", "event_id", "payload_sha256"),
     "events": (
         *("company_id", "sequence", "received_time", "occurred_time", "event_id", "source", "platform", "type"),
-        *("dedup_key", "customer_name", "product_name", "total", "currency", "payload"),
+        *("platform_type", "dedup_key", "customer_name", "product_name", "total", "currency", "payload"),
     ),
     "unprocessed": ("company_id", "sequence"),
 }
@@ -95,8 +95,8 @@ def _rows(company: str, events: int, page: Iterable[Mapped]) -> Sequence[Sequenc
     for sequence, one in enumerate(page, events + 1):
         event_id = uuid7()
         keys.append((company, one.source, one.dedup_key, event_id, one.payload_sha256))
-        named = (one.source, one.platform, one.type, one.dedup_key, one.customer_name, one.product_name)
-        told = (*named, one.total, one.currency, one.payload)
+        named = (one.source, one.platform, one.type, one.platform_type, one.dedup_key)
+        told = (*named, one.customer_name, one.product_name, one.total, one.currency, one.payload)
         rows.append((company, sequence, now, one.occurred_time or now, event_id, *told))
         unprocessed.append((company, sequence))
     return keys, rows, unprocessed

@@ -14,7 +14,7 @@ from hookline.sync.v1.sync_service_pb2 import SyncRun, SyncRunState
 from services.sandbox.api import Served
 from services.sandbox.shop import TOKEN, WEBHOOK_SETTING_ID
 from services.suite.ports import free_address
-from shared.server import LIFELINE_FD
+from shared.processes import LIFELINE_FD
 
 _SOURCE = "shop"
 _DAYS_BACK = 30

@@ -60,6 +60,7 @@ async def running() -> AsyncIterator[Bench]:
             ingest_address=free_address(),
             sync_address=free_address(),
             export_address=free_address(),
+            http_address=free_address(),
             allow_loopback_sources=True,
             metrics_address=None,
             log_level="warning",

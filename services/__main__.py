@@ -11,6 +11,7 @@ from cryptography.fernet import Fernet
 from services.suite import supervisor
 from shared.errors import OperatorError
 from shared.migrate import migrate
+from shared.processes import ChildFailed
 from shared.settings import Settings, load_settings
 
 _SETTINGS = "Settings come from the environment, as HOOKLINE_DATABASE_URL and others; shared/settings.py lists them."
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
                 return run()
         parser.print_help(sys.stderr)
         return 2
-    except supervisor.ChildFailed:
+    except ChildFailed:
         # It has said why.
         return 1
     except OperatorError as error:

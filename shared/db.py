@@ -54,10 +54,10 @@ async def acquired(pool: Pool) -> AsyncIterator[Connection]:
         yield connection
 
 
-async def connect(database_url: str) -> Connection:
+async def connect(database_url: str, **server_settings: str) -> Connection:
     """Opens one connection. Waits up to 15 seconds for a server that is starting; else raises OperatorError."""
     async with _explained(database_url):
-        return await _patiently(lambda: asyncpg.connect(database_url, timeout=10))
+        return await _patiently(lambda: asyncpg.connect(database_url, timeout=10, server_settings=server_settings))
 
 
 async def open_pool(database_url: str, connections: int, **server_settings: str) -> Pool:

@@ -165,6 +165,38 @@ class SyncRunNotFound(HooklineError):
         super().__init__("the company has no such run", run_id=run_id)
 
 
+class EndpointNotFound(HooklineError):
+    code = grpc.StatusCode.NOT_FOUND
+    reason = ErrorReason.ERROR_REASON_ENDPOINT_NOT_FOUND
+
+    def __init__(self, endpoint_id: str) -> None:
+        super().__init__("the company has no such endpoint, or it was revoked", endpoint_id=endpoint_id)
+
+
+class PlatformMappingNotFound(HooklineError):
+    code = grpc.StatusCode.NOT_FOUND
+    reason = ErrorReason.ERROR_REASON_PLATFORM_MAPPING_NOT_FOUND
+
+    def __init__(self, platform: str) -> None:
+        super().__init__(f"the company has no mapping of its own named {platform}", platform=platform)
+
+
+class QuarantinedEventNotFound(HooklineError):
+    code = grpc.StatusCode.NOT_FOUND
+    reason = ErrorReason.ERROR_REASON_QUARANTINED_EVENT_NOT_FOUND
+
+    def __init__(self, quarantine_id: str) -> None:
+        super().__init__("the company has nothing of that id in quarantine", quarantine_id=quarantine_id)
+
+
+class SigningSecretNotFound(HooklineError):
+    code = grpc.StatusCode.NOT_FOUND
+    reason = ErrorReason.ERROR_REASON_SIGNING_SECRET_NOT_FOUND
+
+    def __init__(self, source: str) -> None:
+        super().__init__(f"the company has no signing secret for {source}", source=source)
+
+
 class InternalError(HooklineError):
     code = grpc.StatusCode.INTERNAL
     reason = ErrorReason.ERROR_REASON_INTERNAL

@@ -1,13 +1,13 @@
 """What every call passes through, outermost: request id, time limit, errors into google.rpc.Status, logs, metrics.
 
-One interceptor and not five, because each costs every call. Nothing that a handler raises gets past it: a HooklineError
+One layer and not five, because each costs every call. Nothing that a handler raises gets past it: a HooklineError
 goes out as it is, anything else as INTERNAL with the request id, its cause into the log.
 """
 
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -57,30 +57,38 @@ class _Call:
         return uuid.uuid4().hex
 
 
-class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps every method. Unary calls are cut off after `max_call_seconds`, or the caller's deadline if sooner;
-    streams only by their callers. `log_all`: calls that succeed are logged too."""
+class CallInterceptor(grpc.GenericRpcHandler):
+    """Every method of a server, wrapped. Takes the server's place where services are added, and is then added to it.
+
+    Methods are wrapped once and looked up by name. grpc.aio's own ways cost each call more: interceptors are run for
+    it, and of the methods that are registered with the server every single one is looked at.
+
+    Unary calls are cut off after `max_call_seconds`, or the caller's deadline if sooner; streams only by their callers.
+    `log_all`: calls that succeed are logged too.
+    """
 
     def __init__(self, max_call_seconds: float, *, log_all: bool = False) -> None:
         self._max_call_seconds = max_call_seconds
         # Asked once: a call that is not logged should not cost the asking.
         self._log_all = log_all
-        self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        self._methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        # One for them all: a caller can make up any number of names.
+        self._unknown = self._wrap("unknown", grpc.unary_unary_rpc_method_handler(_method_not_found))
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHandler[Any, Any] | None"]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> "grpc.RpcMethodHandler[Any, Any]":
-        method = handler_call_details.method
-        if (wrapped := self._wrapped.get(method)) is not None:
-            return wrapped
-        handler = await continuation(handler_call_details)
-        if handler is None:
-            # Not kept: a caller can make up any number of names.
-            return self._wrap("unknown", grpc.unary_unary_rpc_method_handler(_method_not_found))
-        wrapped = self._wrapped[method] = self._wrap(method.removeprefix("/"), handler)
-        return wrapped
+    def add_registered_method_handlers(
+        self, service: str, methods: "Mapping[str, grpc.RpcMethodHandler[Any, Any]]"
+    ) -> None:
+        """Takes the methods of a service. Generated code calls this."""
+        for name, handler in methods.items():
+            method = f"{service}/{name}"
+            self._methods[f"/{method}"] = self._wrap(method, handler)
+
+    def add_generic_rpc_handlers(self, handlers: "Iterable[grpc.GenericRpcHandler]") -> None:
+        """Does nothing: generated code names the same methods to the other one."""
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any]":
+        """The method that is called; one that says so where there is none."""
+        return self._methods.get(handler_call_details.method, self._unknown)
 
     def _wrap(self, method: str, handler: "grpc.RpcMethodHandler[Any, Any]") -> "grpc.RpcMethodHandler[Any, Any]":
         seconds, ok = SECONDS.labels(method), CALLS.labels(method, "OK")

@@ -170,6 +170,8 @@ CREATE TABLE hookline.quarantine (
     CONSTRAINT quarantine_payload_sha256_check CHECK ((octet_length(payload_sha256) = 32))
 );
 
+COMMENT ON COLUMN hookline.quarantine.payload_sha256 IS 'Of the payload; where names or headers came along, of them too: with others it may be another event.';
+
 CREATE TABLE hookline.schema_migrations (
     version integer NOT NULL,
     name text NOT NULL,
@@ -295,6 +297,8 @@ CREATE INDEX endpoints_old_token ON hookline.endpoints USING btree (company_id, 
 
 CREATE UNIQUE INDEX endpoints_token ON hookline.endpoints USING btree (company_id, token_sha256);
 
+CREATE INDEX event_conflicts_event ON hookline.event_conflicts USING btree (company_id, event_id);
+
 CREATE INDEX events_event_id ON ONLY hookline.events USING btree (company_id, event_id);
 
 CREATE INDEX events_occurred_time ON ONLY hookline.events USING btree (company_id, occurred_time, sequence);
@@ -308,6 +312,8 @@ CREATE INDEX events_type ON ONLY hookline.events USING btree (company_id, type, 
 CREATE INDEX events_words ON ONLY hookline.events USING gin (company_id, ((sequence >> 16)), to_tsvector('simple'::regconfig, ((COALESCE(customer_name, ''::text) || ' '::text) || COALESCE(product_name, ''::text))));
 
 CREATE UNIQUE INDEX quarantine_id ON hookline.quarantine USING btree (company_id, quarantine_id);
+
+CREATE INDEX quarantine_platform ON hookline.quarantine USING btree (company_id, platform, quarantine_id);
 
 CREATE INDEX quarantine_reason ON hookline.quarantine USING btree (company_id, reason, quarantine_id);
 

@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import NoReturn
+from typing import NoReturn, cast
 
 import click
 import grpc
@@ -14,41 +14,63 @@ import prometheus_client
 import structlog
 import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-from shared import logs
+from shared import logs, processes, sockets
 from shared.errors import OperatorError
 from shared.interceptors import CallInterceptor
-from shared.settings import Settings, is_loopback, load_settings, split_address
+from shared.settings import Settings, load_settings, split_address
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
-LIFELINE_FD = "HOOKLINE_LIFELINE_FD"
-"""Names the file descriptor of a pipe that a supervisor holds open: at its end the process stops, so that services do
-not outlive a supervisor that was killed."""
 
 _log = structlog.get_logger()
 
 
-def run(service: str, main: Callable[[Settings, asyncio.Event], Awaitable[None]]) -> NoReturn:
+def run(
+    service: str,
+    main: Callable[[Settings, asyncio.Event], Awaitable[None]],
+    *,
+    shared: Callable[[Settings], Sequence[str]] | None = None,
+) -> NoReturn:
     """Runs `main` as this process. It gets the settings and an event that is set when the process should stop (SIGTERM,
-    SIGINT, the lifeline's end). An OperatorError ends the process with its one sentence and status 1."""
+    SIGINT, the lifeline's end). An OperatorError ends the process with its one sentence and status 1.
+
+    `shared` gives the addresses that several processes may share; with it, and where the settings say more than one
+    process, this one becomes the parent of so many that run `main`. Without it there is always one.
+    """
     try:
         settings = load_settings()
         if settings.log_level not in logs.LEVELS:
             raise OperatorError(f"HOOKLINE_LOG_LEVEL is wrong: it is one of {', '.join(logs.LEVELS)}.")
         logs.configure(service, settings.log_level)
-        uvloop.run(_with_signals(lambda stopping: main(settings, stopping)))
+        uvloop.run(_with_signals(_chosen(settings, main, shared)))
+    except processes.ChildFailed:
+        sys.exit(1)
     except OperatorError as error:
         click.echo(f"{service}: {error}", err=True)
         sys.exit(1)
     sys.exit(0)
 
 
+def _chosen(
+    settings: Settings,
+    main: Callable[[Settings, asyncio.Event], Awaitable[None]],
+    shared: Callable[[Settings], Sequence[str]] | None,
+) -> Callable[[asyncio.Event], Awaitable[None]]:
+    if shared is None or settings.processes == 1:
+        alone = settings.model_copy(update={"processes": 1})
+        return lambda stopping: main(alone, stopping)
+    if one := processes.one_of_several(settings):
+        return lambda stopping: main(one, stopping)
+    addresses = shared(settings)
+    return lambda stopping: processes.keep(settings, addresses, stopping)
+
+
 async def _with_signals(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     loop, stopping = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    if lifeline := os.environ.get(LIFELINE_FD):
+    if lifeline := os.environ.get(processes.LIFELINE_FD):
 
         def at_end() -> None:
             loop.remove_reader(int(lifeline))
@@ -71,17 +93,11 @@ async def serving(
     `services` are the full names for health and reflection. Leaving the block: health says NOT_SERVING, new calls are
     refused, those under way get `drain_seconds`. Raises OperatorError when the address can't be had or may not be used.
     """
-    host, _ = split_address(address)
-    if not (is_loopback(host) or settings.allow_insecure):
-        raise OperatorError(
-            f"{address} can be reached from other machines, and there is no TLS and no token yet: "
-            "HOOKLINE_ALLOW_INSECURE=true allows it, behind something that has both."
-        )
+    sockets.require_allowed(settings, address)
     server = grpc.aio.server(
-        interceptors=[CallInterceptor(settings.max_call_seconds, log_all=settings.log_level == "debug")],
         options=[
             # Sharing a port by accident would split the calls between two databases.
-            ("grpc.so_reuseport", 0),
+            ("grpc.so_reuseport", int(settings.processes > 1)),
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES + 65536),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES + 65536),
             # Clients ping through NATs and load balancers.
@@ -89,20 +105,25 @@ async def serving(
             ("grpc.keepalive_permit_without_calls", 1),
         ],
     )
-    register(server)
+    calls = CallInterceptor(settings.max_call_seconds, log_all=settings.log_level == "debug")
+    methods = cast(grpc.aio.Server, calls)
+    register(methods)
     checks = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    health_pb2_grpc.add_HealthServicer_to_server(checks, methods)
     if settings.reflection:
-        reflection.enable_server_reflection([*services, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+        reflected = reflection.aio.ReflectionServicer([*services, health.SERVICE_NAME, reflection.SERVICE_NAME])
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, methods)
+    server.add_generic_rpc_handlers([calls])
     try:
         server.add_insecure_port(address)
     except RuntimeError:
-        raise OperatorError(f"{address} can't be listened on: the port is taken or the host is not ours.") from None
+        raise sockets.taken(address) from None
     with serving_metrics(settings.metrics_address):
         await server.start()
         for service in ("", *services):
             await checks.set(service, health_pb2.HealthCheckResponse.SERVING)
         _log.info("serving", address=address)
+        processes.tell_that_it_serves()
         try:
             yield
         finally:

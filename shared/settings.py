@@ -1,10 +1,11 @@
 """Every setting, its default and its meaning. Read once, from the environment (prefix `HOOKLINE_`)."""
 
 import ipaddress
+import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import OperatorError
@@ -27,12 +28,47 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def reachable(address: str) -> str:
+    """How this machine reaches a server that listens on `address`, which may stand for all interfaces."""
+    host, port = split_address(address)
+    try:
+        ip = ipaddress.ip_address(host)
+    except ValueError:
+        return address
+    if not ip.is_unspecified:
+        return address
+    return f"127.0.0.1:{port}" if ip.version == 4 else f"[::1]:{port}"
+
+
+def counted_up(address: str, count: int) -> str:
+    """The address whose port is `count` further: how metrics addresses follow each other. Raises OperatorError beyond
+    the last port."""
+    host, port = address.rsplit(":", 1)
+    if int(port) + count > 65535:
+        raise OperatorError(f"HOOKLINE_METRICS_ADDRESS: no {count} ports follow {port}.")
+    return f"{host}:{int(port) + count}"
+
+
 def _checked_address(address: str) -> str:
     split_address(address)
     return address
 
 
+_base_of = re.compile(r"(https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?)/?").fullmatch
+
+
+def _checked_base(url: str) -> str:
+    """A URL that paths can be put after, or nothing."""
+    if not url:
+        return url
+    base = _base_of(url)
+    if base is None:
+        raise ValueError(f"{url!r} is not https://host or https://host:port")
+    return base[1]
+
+
 Address = Annotated[str, AfterValidator(_checked_address)]
+BaseUrl = Annotated[str, AfterValidator(_checked_base)]
 
 
 class Settings(BaseSettings):
@@ -49,9 +85,21 @@ class Settings(BaseSettings):
     ingest_address: Address = "127.0.0.1:50051"
     sync_address: Address = "127.0.0.1:50052"
     export_address: Address = "127.0.0.1:50053"
+    http_address: Address = "127.0.0.1:8080"
+    """Where ingest takes webhooks by HTTP: the door of docs/endpoints.md."""
+    public_url: BaseUrl = ""
+    """How platforms reach that door: what the URLs of endpoints begin with, such as https://hooks.example.com. Empty:
+    `http://` and `http_address`."""
+    http_body_seconds: float = Field(default=10, gt=0, le=300)
+    """Seconds in which a request to the door must be there whole, from its first byte on."""
+    http_connections: int = Field(default=500, ge=1, le=100_000)
+    """Connections to the door that one process serves at once. Those beyond it are answered 503."""
+    processes: int = Field(default=1, ge=1, le=64)
+    """Processes as which ingest and export run, each sharing the service's ports. The limits of this file are for each
+    of them."""
     metrics_address: Address | None = None
-    """Where a service serves Prometheus metrics, `GET /metrics`. None: nowhere. `run` counts the port up from here,
-    one for each service; its default is 127.0.0.1:9464."""
+    """Where a service serves Prometheus metrics, `GET /metrics`. None: nowhere. Of several `processes` each counts the
+    port up by one. `run` counts it up from here for one service after the other; its default is 127.0.0.1:9464."""
     sandbox_address: Address | None = None
     """Where the sandbox shop serves its made-up history, for development. None: there is none. `run --embedded` starts
     one at 127.0.0.1:8090."""
@@ -72,8 +120,9 @@ class Settings(BaseSettings):
     max_queued_bytes: int = Field(default=64 * 1024 * 1024, ge=1024 * 1024)
     """Payload bytes that an ingest process holds uncommitted; beyond it, callers are told RESOURCE_EXHAUSTED."""
     secret_key: str | None = None
-    """Encrypts the credentials of sources: 32 random bytes in URL-safe base64. Required by sync unless `--embedded`,
-    which keeps one in the data directory. Without it the credentials are lost; PostgreSQL never sees it."""
+    """Encrypts the credentials of sources and the secrets that webhooks are signed with: 32 random bytes in URL-safe
+    base64. Required by ingest and sync unless `--embedded`, which keeps one in the data directory. Without it what it
+    encrypts is lost; PostgreSQL never sees it."""
     sync_lease: float = Field(default=30, ge=1, le=3600)
     """Seconds after which a run whose worker gives no sign of life is given to another."""
     sync_concurrency: int = Field(default=10, ge=1, le=200)
@@ -82,6 +131,12 @@ class Settings(BaseSettings):
     """The first wait after a platform's failure; the following ones double, with jitter, up to 60 times it."""
     allow_loopback_sources: bool = False
     """Allows sources on this machine over plain http, such as the sandbox shop. For development only."""
+
+    @model_validator(mode="after")
+    def _with_public_url(self) -> Self:
+        if not self.public_url:
+            self.public_url = f"http://{reachable(self.http_address)}"
+        return self
 
     @property
     def required_redis_url(self) -> str:

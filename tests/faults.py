@@ -15,6 +15,7 @@ import grpc
 import psutil
 
 from hookline.export.v1.export_service_pb2_grpc import ExportServiceStub
+from services.suite.embedded_postgres import EmbeddedPostgres
 from services.suite.ports import free_address
 from services.suite.supervisor import Suite
 from shared.settings import Settings
@@ -48,6 +49,13 @@ async def kill_postgres(suite: Suite, rng: random.Random) -> None:
     suite.postgres.process.send_signal(signal.SIGKILL)
 
 
+async def kill_a_child(suite: Suite, rng: random.Random) -> None:
+    """One of the processes as which ingest runs."""
+    children = psutil.Process(suite.process("ingest").pid).children()
+    assert len(children) == suite.settings.processes, "ingest runs as one process"
+    rng.choice(children).kill()
+
+
 async def kill_a_backend(suite: Suite, rng: random.Random) -> None:
     """Makes PostgreSQL restart all of its sessions, as after any crash of one."""
     assert suite.postgres is not None
@@ -63,37 +71,46 @@ KILLS: dict[str, Callable[[Suite, random.Random], Awaitable[None]]] = {
     "ingest": kill_ingest,
     "postgres": kill_postgres,
     "backend": kill_a_backend,
+    "child": kill_a_child,
 }
 
 
-async def run_episode(data_dir: Path, seed: str, kills: Sequence[str] | None = None) -> Episode:
-    """Brings a suite up, kills processes of it under load at random moments, stops it under load, and brings it up
-    again. Raises AssertionError when an acknowledged event is lost, one is stored twice, a log has a gap, or the stop
-    takes too long."""
+async def run_episode(data_dir: Path, seed: str, kills: Sequence[str], processes: int = 1) -> Episode:
+    """Brings a suite up, ingest as so many processes, kills some of it under load at random moments, stops it under
+    load, and brings it up again. Raises AssertionError when an acknowledged event is lost, one is stored twice, a log
+    has a gap, calls no longer get through, PostgreSQL has found a deadlock, or the stop takes too long."""
     rng = random.Random(seed)
-    if kills is None:
-        kills = [rng.choice(list(KILLS)) for _ in range(4)]
     load = Load(seed)
-    async with _suite(data_dir) as suite:
-        async with load.running(suite.addresses["ingest"]):
-            for kill in kills:
-                await load.answered()
-                # Any moment will do: that it is a random one is the point.
-                await asyncio.sleep(rng.uniform(0, 0.3))
-                await KILLS[kill](suite, rng)
-                await load.answered()
-        await _verify(load, suite)
-        stopped, stop_seconds = await _stop_under_load(load, suite)
-    assert not [process for process in stopped if process.is_running()], "processes are left"
-    assert stop_seconds < STOP_SECONDS, f"the stop took {stop_seconds:.1f} s"
-    async with _suite(data_dir) as suite:
-        await _verify(load, suite)
+    try:
+        async with _suite(data_dir, processes) as suite:
+            async with load.running(suite.addresses["ingest"], suite.settings.http_address):
+                for kill in kills:
+                    await load.answered()
+                    # Any moment will do: that it is a random one is the point.
+                    await asyncio.sleep(rng.uniform(0, 0.3))
+                    await KILLS[kill](suite, rng)
+                    await load.answered()
+            await _verify(load, suite)
+            stopped, stop_seconds = await _stop_under_load(load, suite)
+        assert not [process for process in stopped if process.is_running()], "processes are left"
+        assert stop_seconds < STOP_SECONDS, f"the stop took {stop_seconds:.1f} s"
+        async with _suite(data_dir, processes) as suite:
+            await _verify(load, suite)
+        assert "deadlock detected" not in (data_dir / "postgres" / "postgres.log").read_text(errors="replace")
+    finally:
+        await EmbeddedPostgres(data_dir).destroy()
     return Episode(kills, len(load.acknowledged), load.refusals, stop_seconds)
 
 
-def _suite(data_dir: Path) -> Suite:
+def _suite(data_dir: Path, processes: int) -> Suite:
     settings = Settings(
-        data_dir=data_dir, ingest_address=free_address(), export_address=free_address(), log_level="error"
+        data_dir=data_dir,
+        ingest_address=free_address(),
+        export_address=free_address(),
+        sync_address=free_address(),
+        http_address=free_address(),
+        processes=processes,
+        log_level="error",
     )
     return Suite(settings, embedded=True, postgres_settings=POSTGRES_SETTINGS)
 
@@ -103,7 +120,7 @@ async def _stop_under_load(load: Load, suite: Suite) -> tuple[Sequence[psutil.Pr
     assert suite.postgres.process is not None
     pids = [suite.process(service.name).pid for service in suite.services] + [suite.postgres.process.pid]
     processes = [psutil.Process(pid) for pid in pids]
-    async with load.running(suite.addresses["ingest"]):
+    async with load.running(suite.addresses["ingest"], suite.settings.http_address):
         await load.answered()
         began = time.monotonic()
         await suite.stop()

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import grpc
+from cryptography.fernet import Fernet
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from hookline.client.requests import CHANNEL_OPTIONS
 from hookline.export.v1.event_query_service_pb2_grpc import EventQueryServiceStub
 from hookline.export.v1.export_service_pb2_grpc import ExportServiceStub
+from hookline.ingest.v1.endpoint_service_pb2_grpc import EndpointServiceStub
 from hookline.ingest.v1.ingest_service_pb2_grpc import IngestServiceStub
 from services.export.__main__ import main as export_main
 from services.ingest.__main__ import main as ingest_main
@@ -22,8 +24,11 @@ from tests.waiting import eventually
 if TYPE_CHECKING:
     from hookline.export.v1.event_query_service_pb2_grpc import EventQueryServiceAsyncStub
     from hookline.export.v1.export_service_pb2_grpc import ExportServiceAsyncStub
+    from hookline.ingest.v1.endpoint_service_pb2_grpc import EndpointServiceAsyncStub
     from hookline.ingest.v1.ingest_service_pb2_grpc import IngestServiceAsyncStub
 
+SECRET_KEY = Fernet.generate_key().decode()
+"""The key of every service that runs here."""
 Main = Callable[[Settings, asyncio.Event], Awaitable[None]]
 
 
@@ -43,7 +48,11 @@ class Running:
 
 @dataclass(frozen=True)
 class Ingesting(Running):
+    """`http` is what the door's URLs begin with."""
+
     stub: "IngestServiceAsyncStub"
+    endpoints: "EndpointServiceAsyncStub"
+    http: str
 
 
 @dataclass(frozen=True)
@@ -56,8 +65,12 @@ class Exporting(Running):
 async def ingesting(database_url: str, **settings: Any) -> AsyncIterator[Ingesting]:
     """Runs an ingest service until the block ends."""
     address = settings.setdefault("ingest_address", free_address())
+    door = settings.setdefault("http_address", free_address())
     async with _running(ingest_main, address, database_url, **settings) as running:
-        yield Ingesting(*running, stub=IngestServiceStub(running[1]))
+        channel = running[1]
+        yield Ingesting(
+            *running, stub=IngestServiceStub(channel), endpoints=EndpointServiceStub(channel), http=f"http://{door}"
+        )
 
 
 @asynccontextmanager
@@ -73,7 +86,7 @@ async def exporting(database_url: str, **settings: Any) -> AsyncIterator[Exporti
 async def _running(
     main: Main, address: str, database_url: str, **settings: Any
 ) -> AsyncIterator[tuple[str, grpc.aio.Channel, asyncio.Event, asyncio.Future[None]]]:
-    settings = {"database_url": database_url, "drain_seconds": 2, **settings}
+    settings = {"database_url": database_url, "drain_seconds": 2, "secret_key": SECRET_KEY, **settings}
     stopping = asyncio.Event()
     service = asyncio.ensure_future(main(Settings(**settings), stopping))
     # A channel of its own: not one that other tests have used, with their time-outs and their server of this port.

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any
 
 from hypothesis import strategies as st
 
+EXACT = Context(prec=1000)
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
 # Where the mappings look: made-up members should hit what they read.
@@ -52,7 +53,7 @@ def canonical(value: Any) -> Any:
         case Sequence():
             return "list", tuple(map(canonical, value))
         case _:
-            return "number", Decimal(value).normalize()
+            return "number", Decimal(value).normalize(EXACT)
 
 
 def written(value: Any, draw: Draw) -> str:
@@ -76,7 +77,7 @@ def written(value: Any, draw: Draw) -> str:
 
 def spellings(number: Decimal) -> list[str]:
     plain = f"{number:f}"
-    shifted = [f"{number.scaleb(-exponent):f}e{exponent}" for exponent in (-3, 1, 20)]
+    shifted = [f"{number.scaleb(-exponent, EXACT):f}e{exponent}" for exponent in (-3, 1, 20)]
     return [plain, plain + ("0" if "." in plain else ".0"), plain + "e0", plain + "E-00", *shifted]
 
 

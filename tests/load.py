@@ -7,12 +7,15 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import aiohttp
 import grpc
 
 from hookline.client.requests import CHANNEL_OPTIONS
 from hookline.ingest.v1 import ingest_service_pb2 as pb
+from hookline.ingest.v1.endpoint_service_pb2_grpc import EndpointServiceStub
 from hookline.ingest.v1.ingest_service_pb2_grpc import IngestServiceStub
 from shared.db import Connection
+from tests.hooks import NotTakenNowError, open_endpoint, post
 from tests.ledger import check_ledger
 from tests.samples import ACCEPTED, DUPLICATE, grapfy, incoming
 from tests.waiting import eventually
@@ -31,8 +34,20 @@ _PASSING = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grp
 Key = tuple[str, str]
 
 
+def is_passing(error: BaseException) -> bool:
+    """Whether a caller has to expect that of a process that dies or stops."""
+    match error:
+        case grpc.aio.AioRpcError():
+            is_ours = any(key == "grpc-status-details-bin" for key, _ in error.trailing_metadata() or ())
+            # Without our details INTERNAL is gRPC's own word for a connection that broke.
+            return error.code() in _PASSING or (error.code() == grpc.StatusCode.INTERNAL and not is_ours)
+        case NotTakenNowError() | aiohttp.ClientError():
+            return True
+    return False
+
+
 class Load:
-    """Writers of overlapping, unsorted batches: one by one, in batches, and over streams.
+    """Writers of overlapping, unsorted batches: one by one, in batches, over streams, and through the door.
 
     `acknowledged` holds for each event where it was said to lie; `problems` what must never be said.
     """
@@ -46,12 +61,23 @@ class Load:
         self.acknowledged: dict[Key, tuple[str, int]] = {}
         self.refusals: Counter[str] = Counter()
         self.problems: list[str] = []
+        self._endpoints: dict[str, str] = {}
 
     @asynccontextmanager
-    async def running(self, address: str) -> AsyncIterator[None]:
-        """Writes until the block ends."""
+    async def running(self, address: str, door: str | None = None) -> AsyncIterator[None]:
+        """Writes until the block ends: to the gRPC address, and with a `door` every fourth writer to that one."""
+        if door and not self._endpoints:
+            async with grpc.aio.insecure_channel(address) as channel:
+                for company in COMPANIES:
+                    path = await open_endpoint(EndpointServiceStub(channel), company, "grapfy", "grapfy")
+                    self._endpoints[company] = f"http://{door}{path}"
         stopping = asyncio.Event()
-        writers = [asyncio.create_task(self._write(address, number, stopping)) for number in range(WRITERS)]
+        writers = [
+            asyncio.create_task(
+                self._post(number, stopping) if door and number % 4 == 3 else self._write(address, number, stopping)
+            )
+            for number in range(WRITERS)
+        ]
         try:
             yield
         finally:
@@ -66,7 +92,7 @@ class Load:
 
     async def verify(self, connection: Connection) -> None:
         """Holds what is stored against what was said. Not while writers run."""
-        assert self.problems == []
+        assert not self.problems, self.problems[:20]
         await check_ledger(connection)
         rows = await connection.fetch("SELECT company_id, dedup_key, event_id::text, sequence FROM hookline.events")
         stored = {(row[0], row[1]): (row[2], row[3]) for row in rows}
@@ -84,13 +110,31 @@ class Load:
                 try:
                     await write(stub, rng)
                 except grpc.aio.AioRpcError as error:
-                    self.refusals[error.code().name] += 1
-                    is_ours = any(key == "grpc-status-details-bin" for key, _ in error.trailing_metadata() or ())
-                    # Without our details INTERNAL is gRPC's own word for a connection that broke.
-                    if error.code() not in _PASSING and (is_ours or error.code() != grpc.StatusCode.INTERNAL):
-                        self.problems.append(f"{error.code().name}: {error.details()}")
+                    if not self._is_borne(error, error.code().name):
                         return
                     await asyncio.sleep(0.05)
+
+    async def _post(self, number: int, stopping: asyncio.Event) -> None:
+        rng = random.Random(f"{self._seed}/{number}")
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(60)) as session:
+            while not stopping.is_set():
+                company, [key, *_] = self._choose(rng)
+                try:
+                    result = await post(session, self._endpoints[company], grapfy(key))
+                except (NotTakenNowError, aiohttp.ClientError, TimeoutError) as error:
+                    if not self._is_borne(error, "503" if isinstance(error, NotTakenNowError) else "no answer"):
+                        return
+                    await asyncio.sleep(0.05)
+                else:
+                    self._note(company, [key], [result])
+
+    def _is_borne(self, error: BaseException, told: str) -> bool:
+        """Counts what a writer was told instead of an answer; False when it should never have been."""
+        self.refusals[told] += 1
+        if is_passing(error):
+            return True
+        self.problems.append(f"{told}: {error}")
+        return False
 
     async def _write_one(self, stub: "IngestServiceAsyncStub", rng: random.Random) -> None:
         company, [key, *_] = self._choose(rng)

@@ -224,6 +224,7 @@ async def stage(folder: Path, **settings: Any) -> AsyncIterator[Stage]:
             "ingest_address": free_address(),
             "sync_address": free_address(),
             "export_address": free_address(),
+            "http_address": free_address(),
             "sync_lease": 2,
             "sync_retry_seconds": 0.02,
             "allow_loopback_sources": True,

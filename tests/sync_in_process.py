@@ -10,11 +10,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cryptography.fernet import Fernet
-
 from hookline.sync.v1 import sync_service_pb2 as pb
 from hookline.sync.v1.sync_service_pb2_grpc import SyncServiceStub
-from services.ingest.__main__ import main as ingest_main
 from services.sandbox.shop import TOKEN, WEBHOOK_SETTING_ID, SandboxShop
 from services.suite.embedded_valkey import EmbeddedValkey
 from services.suite.ports import free_address
@@ -25,14 +22,13 @@ from services.sync.scheduler import main as scheduler_main
 from services.sync.worker import main as worker_main
 from shared.db import Connection
 from shared.settings import Settings
-from tests.in_process import Ingesting, Main, Running, _running, ingesting
+from tests.in_process import SECRET_KEY, Ingesting, Main, Running, _running, ingesting
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from hookline.sync.v1.sync_service_pb2_grpc import SyncServiceAsyncStub
 
 COMPANY, SOURCE = "acme", "loja"
-SECRET_KEY = Fernet.generate_key().decode()
 ENDED = (pb.SYNC_RUN_STATE_SUCCEEDED, pb.SYNC_RUN_STATE_FAILED, pb.SYNC_RUN_STATE_CANCELLED)
 NOWHERE = "redis://127.0.0.1:1/0"
 """A Redis that is away."""
@@ -59,7 +55,7 @@ async def valkey() -> AsyncIterator[EmbeddedValkey]:
 async def syncing(database_url: str, redis_url: str = NOWHERE, **settings: Any) -> AsyncIterator[Syncing]:
     """Runs a sync service until the block ends. No worker and no scheduler."""
     address = free_address()
-    settings = {"redis_url": redis_url, "secret_key": SECRET_KEY, "allow_loopback_sources": True, **settings}
+    settings = {"redis_url": redis_url, "allow_loopback_sources": True, **settings}
     async with _running(sync_main, address, database_url, sync_address=address, **settings) as running:
         yield Syncing(*running, stub=SyncServiceStub(running[1]))
 
@@ -67,7 +63,7 @@ async def syncing(database_url: str, redis_url: str = NOWHERE, **settings: Any) 
 @asynccontextmanager
 async def ingesting_at(address: str, database_url: str) -> AsyncIterator[None]:
     """Runs an ingest service where another one was, until the block ends."""
-    async with _running(ingest_main, address, database_url, ingest_address=address):
+    async with ingesting(database_url, ingest_address=address):
         yield
 
 

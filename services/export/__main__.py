@@ -46,4 +46,4 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
 
 
 if __name__ == "__main__":
-    server.run("export", main)
+    server.run("export", main, shared=lambda settings: [settings.export_address])

@@ -77,6 +77,7 @@ def from_event(company_id: str, event: Event) -> events_pb2.Event:
         source=event.source,
         platform=event.platform,
         type=event.type,
+        platform_type=event.platform_type,
         dedup_key=event.dedup_key,
         customer_name=event.customer_name or "",
         product_name=event.product_name or "",

@@ -21,6 +21,7 @@ JSON_COLUMNS = (
     "event_id",
     "sequence",
     "type",
+    "platform_type",
     "platform",
     "source",
     "dedup_key",

@@ -37,6 +37,7 @@ class Event(msgspec.Struct, frozen=True):
     source: str
     platform: str
     type: str
+    platform_type: str
     dedup_key: str
     customer_name: str | None
     product_name: str | None

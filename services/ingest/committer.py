@@ -14,19 +14,24 @@ import msgspec
 import structlog
 
 from services.ingest import store
+from services.ingest.admission import Admission
 from services.ingest.mapping import Mapped, Reason, Rejected, SetAside
 from shared import db
-from shared.errors import DatabaseUnavailable, IngestQueueFull, ServerStopping
+from shared.errors import DatabaseUnavailable
 from shared.migrate import PARTITIONS_AHEAD
 
 BATCH_EVENTS = 1000
 BATCH_BYTES = 4 * 1024 * 1024
+# What an event takes besides its payload: no number of tiny ones is too many for the memory.
+EVENT_BYTES = 1024
 # With so many queued, a company's next batch is sent while one is under way: its keys go in meanwhile, and only the
 # counter makes it wait.
-SECOND_WRITER_EVENTS = 500
+SECOND_BATCH_EVENTS = 500
 # Where several callers share batches, a batch waits a moment for more of them: it costs as much as one of them alone.
 LINGER_SECONDS = 0.002
 LINGER_EVENTS = 50
+# Above it, looking for known events first costs less than it saves.
+KNOWN_SHARE = 0.2
 _RETRY_SECONDS = (0.05, 0.2, 0.5, 1.0)
 # PostgreSQL won't take the values of some row: to be found and set aside, so that its neighbours get in.
 _UNSTORABLE = (asyncpg.DataError, asyncpg.ProgramLimitExceededError)
@@ -59,24 +64,14 @@ Results = asyncio.Future[list[Result]]
 
 
 class _Request:
-    """What one caller brought, and the results as they come in."""
+    """What one caller brought, and the results as they come in. It counts as queued until all are there."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, company_id: str, count: int, size: int) -> None:
+        self.company_id = company_id
+        self.size = size
         self.results: list[Result | None] = [None] * count
         self.missing = count
         self.done: Results = asyncio.get_running_loop().create_future()
-
-    def settle(self, position: int, result: Result) -> None:
-        self.results[position] = result
-        self.missing -= 1
-        if self.missing == 0 and not self.done.done():
-            self.done.set_result([one for one in self.results if one is not None])
-
-    def fail(self, error: Exception) -> None:
-        if not self.done.done():
-            self.done.set_exception(error)
-            # A caller that is gone takes no notice: that is no defect.
-            self.done.exception()
 
 
 class _Item(msgspec.Struct, frozen=True):
@@ -95,136 +90,172 @@ class _Item(msgspec.Struct, frozen=True):
 class _Queue:
     """What waits to be committed for one company."""
 
-    def __init__(self) -> None:
+    def __init__(self, company_id: str) -> None:
+        self.company_id = company_id
         self.items: deque[_Item] = deque()
-        self.writers = 0
-        self.is_shared = False
-        """Whether the last batch was of several callers: then more are on their way."""
+        self.under_way = 0
+        """Batches of it that are being committed."""
+        self.linger: asyncio.TimerHandle | None = None
+        """While it waits for more callers."""
+        self.looks_first = False
+        """Whether the last batch held many events that were known: then the next one is likely to."""
+        self._is_shared = False
         self._split: set[_Request] = set()
 
-    def take(self) -> list[_Item]:
-        """The next batch; empty when another writer was faster, or is at the first part of the request that is next:
+    @property
+    def is_ready(self) -> bool:
+        """Whether its next batch may begin: not while the first part of the request that is next is under way, since
         the events of a request are numbered in its order."""
+        if not self.items or self.items[0].request in self._split:
+            return False
+        return self.under_way == 0 or (self.under_way == 1 and len(self.items) >= SECOND_BATCH_EVENTS)
+
+    @property
+    def is_worth_lingering(self) -> bool:
+        """Whether more callers are on their way: as the last batch was of several."""
+        return self._is_shared and self.under_way == 0 and 0 < len(self.items) < LINGER_EVENTS
+
+    def take(self) -> list[_Item]:
+        """The next batch."""
         batch: list[_Item] = []
-        if self.items and self.items[0].request in self._split:
-            return batch
         size = 0
         while self.items and len(batch) < BATCH_EVENTS and (not batch or size + self.items[0].size <= BATCH_BYTES):
             size += self.items[0].size
             batch.append(self.items.popleft())
-        if batch:
-            last = batch[-1].request
-            self.is_shared = batch[0].request is not last
-            if self.items and self.items[0].request is last:
-                self._split.add(last)
+        last = batch[-1].request
+        self._is_shared = batch[0].request is not last
+        if self.items and self.items[0].request is last:
+            self._split.add(last)
+        self.under_way += 1
         return batch
 
     def done(self, batch: list[_Item]) -> None:
         """The batch has been committed, or has failed."""
         self._split.discard(batch[-1].request)
+        self.under_way -= 1
 
 
 class Committer:
-    """Commits events through `pool`, at most `writers` batches at once, holding at most `max_queued_bytes`."""
+    """Commits events through `pool`, of at most `writers` companies at once, holding at most `max_queued_bytes`.
+
+    It commits `writers` batches at once, and one more where a company would else wait for another's second batch: a
+    flood never keeps all of them for itself.
+    """
 
     def __init__(self, pool: db.Pool, writers: int, max_queued_bytes: int) -> None:
         self._pool = pool
-        # First come, first served: companies take turns, batch by batch.
-        self._turns = asyncio.Semaphore(writers)
-        self._max_queued_bytes = max_queued_bytes
-        self._queued_bytes = 0
-        self._room = asyncio.Condition()
+        self._writers = writers
+        self._admission = Admission(max_queued_bytes)
         self._queues: dict[str, _Queue] = {}
+        # Those with a batch to begin, in the order of their turns.
+        self._ring: dict[str, _Queue] = {}
+        # Whose batches are under way, each as often as it has some.
+        self._busy: list[_Queue] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._stopping = False
+        self._is_idle = asyncio.Event()
+        self._is_idle.set()
 
     async def submit(self, company_id: str, events: Sequence[Mapped | SetAside | Rejected], *, wait: bool) -> Results:
         """Queues events; the future gives a result for each, in order, once all of them are committed.
 
-        With `wait`, waits while the queue is full; else raises IngestQueueFull, with nothing queued. Raises
-        ServerStopping after `close`. The future raises DatabaseUnavailable when the database stays away: any part of
-        the events may be stored then.
+        With `wait`, waits while the company's share of the queue is full; else raises IngestQueueFull, with nothing
+        queued. Raises ServerStopping after `close`. The future raises DatabaseUnavailable when the database stays away:
+        any part of the events may be stored then.
         """
-        size = sum(len(event.payload) for event in events if not isinstance(event, Rejected))
-        await self._make_room(size, wait)
-        request = _Request(len(events))
-        if not events:
-            request.done.set_result([])
+        size = _size(events)
+        if size:
+            await self._admission.enter(company_id, size, wait=wait)
+        request = _Request(company_id, len(events), size)
         items = []
         for position, event in enumerate(events):
             if isinstance(event, Rejected):
-                request.settle(position, Result(Outcome.REJECTED, reason=event.reason, message=event.message))
+                request.results[position] = Result(Outcome.REJECTED, reason=event.reason, message=event.message)
             else:
                 queued = store.candidate(event) if isinstance(event, Mapped) else event
                 items.append(_Item(queued, len(event.payload), request, position))
+        request.missing = len(items)
         if items:
-            self._queued_bytes += size
-            queue = self._queues.setdefault(company_id, _Queue())
-            queue.items.extend(items)
-            self._start_writers(company_id, queue)
+            self._enqueue(company_id, items)
+        else:
+            _answer(request)
         return request.done
 
     async def close(self) -> None:
         """Takes no more, and waits until what is queued is committed or has failed."""
-        self._stopping = True
-        async with self._room:
-            self._room.notify_all()
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        self._admission.close()
+        await self._is_idle.wait()
 
-    async def _make_room(self, size: int, wait: bool) -> None:
-        # One request larger than the whole queue must get in some time: alone.
-        if self._queued_bytes + size > self._max_queued_bytes and self._queued_bytes > 0 and not self._stopping:
-            if not wait:
-                raise IngestQueueFull(retry_seconds=0.5)
-            async with self._room:
-                await self._room.wait_for(
-                    lambda: (
-                        self._stopping or self._queued_bytes == 0 or self._queued_bytes + size <= self._max_queued_bytes
-                    )
-                )
-        if self._stopping:
-            raise ServerStopping
+    def _enqueue(self, company_id: str, items: list[_Item]) -> None:
+        self._is_idle.clear()
+        if (queue := self._queues.get(company_id)) is None:
+            queue = self._queues[company_id] = _Queue(company_id)
+        queue.items.extend(items)
+        if queue.linger is None:
+            self._ring.setdefault(company_id, queue)
+            if queue.is_ready:
+                self._begin()
+        elif len(queue.items) >= LINGER_EVENTS:
+            self._end_linger(queue)
 
-    def _start_writers(self, company_id: str, queue: "_Queue") -> None:
-        wanted = 2 if len(queue.items) >= SECOND_WRITER_EVENTS else 1
-        while queue.items and queue.writers < wanted:
-            queue.writers += 1
-            task = asyncio.create_task(self._write(company_id, queue))
+    def _end_linger(self, queue: _Queue) -> None:
+        assert queue.linger is not None
+        queue.linger.cancel()
+        queue.linger = None
+        self._ring[queue.company_id] = queue
+        self._begin()
+
+    def _begin(self) -> None:
+        """Begins as many batches as may be under way."""
+        while queue := self._next():
+            # Filled only now: what came while this company waited for its turn goes along.
+            batch = queue.take()
+            del self._ring[queue.company_id]
+            if queue.items:
+                self._ring[queue.company_id] = queue
+            self._busy.append(queue)
+            task = asyncio.create_task(self._write(queue, batch))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _write(self, company_id: str, queue: "_Queue") -> None:
-        while queue.items:
-            if queue.is_shared and len(queue.items) < LINGER_EVENTS:
-                await asyncio.sleep(LINGER_SECONDS)
-            async with self._turns:
-                # Filled only now: what came while this company waited for its turn goes along.
-                batch = queue.take()
-                if not batch:
-                    # Whoever has what comes before goes on with the rest.
-                    break
-                self._start_writers(company_id, queue)
-                try:
-                    await self._commit_patiently(company_id, batch)
-                except Exception as error:
-                    # Whatever it is, it reaches the callers, and the queue goes on.
-                    _fail(batch, error)
-                    self._queued_bytes -= sum(item.size for item in batch if not item.is_settled)
-                finally:
-                    queue.done(batch)
-            async with self._room:
-                self._room.notify_all()
-        # In the same breath as the look at the queue: nothing can slip in between.
-        queue.writers -= 1
-        if queue.writers == 0:
-            del self._queues[company_id]
+    def _next(self) -> _Queue | None:
+        """Whose turn it is: first come, first served among those with nothing under way; else among the others."""
+        if len(self._busy) > self._writers or len(set(self._busy)) == self._writers:
+            return None
+        second = None
+        # Few are passed over: those that are not ready have a batch under way.
+        for queue in self._ring.values():
+            if queue.is_ready:
+                if queue.under_way == 0:
+                    return queue
+                second = second or queue
+        return second if len(self._busy) < self._writers else None
 
-    async def _commit_patiently(self, company_id: str, batch: list[_Item]) -> None:
+    async def _write(self, queue: _Queue, batch: list[_Item]) -> None:
+        try:
+            await self._commit_patiently(queue, batch)
+        except Exception as error:
+            # Whatever it is, it reaches the callers, and the queue goes on.
+            self._fail(batch, error)
+        queue.done(batch)
+        self._busy.remove(queue)
+        self._admission.admit()
+        # Its next one goes behind those who wait by now.
+        self._ring.pop(queue.company_id, None)
+        if queue.is_worth_lingering:
+            queue.linger = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._end_linger, queue)
+        elif queue.items:
+            self._ring[queue.company_id] = queue
+        elif queue.under_way == 0:
+            del self._queues[queue.company_id]
+            if not self._queues:
+                self._is_idle.set()
+        self._begin()
+
+    async def _commit_patiently(self, queue: _Queue, batch: list[_Item]) -> None:
         for delay in (*_RETRY_SECONDS, None):
             try:
                 async with db.unavailable_if_lost():
-                    await self._commit(company_id, batch)
+                    await self._commit(queue, batch)
                     return
             except DatabaseUnavailable:
                 if delay is None:
@@ -232,40 +263,47 @@ class Committer:
                 # Whether the batch was committed is unknown; its event ids will tell (`Stored.is_new`).
                 await asyncio.sleep(delay)
 
-    async def _commit(self, company_id: str, batch: list[_Item]) -> None:
+    async def _commit(self, queue: _Queue, batch: list[_Item]) -> None:
         async with self._pool.acquire() as connection:
-            await self._store(
-                connection, company_id, [item for item in batch if isinstance(item.event, store.Candidate)]
-            )
+            await self._store(connection, queue, [item for item in batch if isinstance(item.event, store.Candidate)])
             aside = [(item, item.event) for item in batch if isinstance(item.event, SetAside)]
-            await self._quarantine(connection, company_id, aside)
+            await self._quarantine(connection, queue.company_id, aside)
 
-    async def _store(self, connection: db.Connection, company_id: str, items: list[_Item]) -> None:
+    async def _store(self, connection: db.Connection, queue: _Queue, items: list[_Item]) -> None:
         if not items:
             return
         candidates = [item.event for item in items if isinstance(item.event, store.Candidate)]
         try:
-            stored = await store.store_events(connection, company_id, candidates)
+            stored = await store.store_events(connection, queue.company_id, candidates, look_first=queue.looks_first)
         except asyncpg.CheckViolationError as error:
             if error.constraint_name is not None:
                 raise
             # No partition for this month: the maintenance did not run. Made here, or this raises again.
             if not await store.create_partitions(connection, PARTITIONS_AHEAD):
                 raise
-            await self._store(connection, company_id, items)
+            await self._store(connection, queue, items)
             return
         except _UNSTORABLE as error:
             if len(items) == 1:
                 event = candidates[0].event
-                _log.warning("unstorable_event", company_id=company_id, sqlstate=error.sqlstate)
+                _log.warning("unstorable_event", company_id=queue.company_id, sqlstate=error.sqlstate)
                 message = f"PostgreSQL can't hold the payload (SQLSTATE {error.sqlstate})"
-                aside = SetAside(event.source, event.platform, Reason.JSON_UNSTORABLE, message, event.payload)
-                await self._quarantine(connection, company_id, [(items[0], aside)])
+                aside = SetAside(
+                    event.source,
+                    event.platform,
+                    Reason.JSON_UNSTORABLE,
+                    message,
+                    event.payload,
+                    named_source=event.source,
+                    named_platform=event.platform,
+                )
+                await self._quarantine(connection, queue.company_id, [(items[0], aside)])
                 return
             middle = len(items) // 2
-            await self._store(connection, company_id, items[:middle])
-            await self._store(connection, company_id, items[middle:])
+            await self._store(connection, queue, items[:middle])
+            await self._store(connection, queue, items[middle:])
             return
+        queue.looks_first = sum(not lies.is_new for lies in stored) > KNOWN_SHARE * len(stored)
         for item, lies in zip(items, stored, strict=True):
             outcome = Outcome.ACCEPTED if lies.is_new else Outcome.DUPLICATE
             self._settle(item, Result(outcome, str(lies.event_id), lies.sequence or 0, payload_differs=lies.differs))
@@ -283,14 +321,42 @@ class Committer:
             )
 
     def _settle(self, item: _Item, result: Result) -> None:
-        if item.is_settled:
-            # Settled before the connection was lost; stored again, it says the same.
-            return
-        # Before the caller hears of it, and may send the next.
-        self._queued_bytes -= item.size
-        item.request.settle(item.position, result)
+        # Settled before the connection was lost, it was stored again and is the same.
+        if not item.is_settled:
+            item.request.results[item.position] = result
+            self._count_down(item.request)
+
+    def _fail(self, batch: list[_Item], error: Exception) -> None:
+        for item in batch:
+            if not item.is_settled:
+                done = item.request.done
+                if not done.done():
+                    done.set_exception(error)
+                    # A caller that is gone takes no notice: that is no defect.
+                    done.exception()
+                self._count_down(item.request)
+
+    def _count_down(self, request: _Request) -> None:
+        request.missing -= 1
+        if request.missing == 0:
+            # Before the caller hears of it, and may send the next.
+            self._admission.leave(request.company_id, request.size)
+            _answer(request)
 
 
-def _fail(batch: list[_Item], error: Exception) -> None:
-    for request in {id(item.request): item.request for item in batch}.values():
-        request.fail(error)
+def _answer(request: _Request) -> None:
+    if not request.done.done():
+        request.done.set_result([one for one in request.results if one is not None])
+
+
+def _size(events: Sequence[Mapped | SetAside | Rejected]) -> int:
+    """The bytes that events hold until they are settled. 0: none of them is to be committed."""
+    size, is_any_queued = EVENT_BYTES * len(events), False
+    for event in events:
+        if isinstance(event, Rejected):
+            continue
+        is_any_queued = True
+        size += len(event.payload)
+        if isinstance(event, SetAside):
+            size += sum(len(name) + len(value) for name, value in event.headers.items())
+    return size if is_any_queued else 0

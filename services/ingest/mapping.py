@@ -1,33 +1,25 @@
-"""What a payload means: pure rules from bytes to an event, or to the reason why not. No I/O, no protobuf."""
+"""What a delivery means: pure rules from what came to an event, or to the reason why not. No I/O, no protobuf."""
 
-import hashlib
-import re
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
-from decimal import Context, Decimal, InvalidOperation
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from enum import StrEnum
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
 
+from services.ingest import forms, values
+from services.ingest import payload as payloads
+from services.ingest.recognition import Recogniser, looks
+from services.ingest.references import Sent, by_lower_name, first_listed, first_of, parameters, resolver, text_of
+from services.ingest.signatures import Verdict, proof_of
 from shared.names import NAME_RULE, is_name
-from shared.platforms import Platform
+from shared.platforms import TYPE_CHARACTERS, Platform, references
+from shared.platforms.references import Body, Header, parse_references
 
-NAME_CHARACTERS = 500
-"""Customer and product names are cut after so many: they are for listing, the payload holds the whole."""
-KEY_BYTES = 255
-"""A longer dedup key is replaced by its SHA-256."""
-TYPE_CHARACTERS = 128
-MAX_DEPTH = 200
-"""Nesting beyond this is no webhook; PostgreSQL's own limit depends on its stack."""
-MAX_EXPONENT = 1000
-"""jsonb writes every number out: 1e100000 would be a hundred thousand digits in each export."""
-_TOTAL_LIMIT = Decimal(10) ** 18
-_TOTAL_CHARACTERS = 60
-_EXACT = Context(prec=1_000_000)
-_is_decimal = re.compile(r"\s*[+-]?[0-9]+(\.[0-9]+)?\s*").fullmatch
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MAX_HEADERS = 100
+MAX_HEADER_BYTES = 16 * 1024
+MAX_QUERY_BYTES = 4 * 1024
 
 
 class Reason(StrEnum):
@@ -44,6 +36,10 @@ class Reason(StrEnum):
     TYPE_MISSING = "TYPE_MISSING"
     TOTAL_MALFORMED = "TOTAL_MALFORMED"
     TIME_MALFORMED = "TIME_MALFORMED"
+    SIGNATURE_MISSING = "SIGNATURE_MISSING"
+    SIGNATURE_WRONG = "SIGNATURE_WRONG"
+    SIGNATURE_TOO_OLD = "SIGNATURE_TOO_OLD"
+    HEADERS_TOO_LARGE = "HEADERS_TOO_LARGE"
 
 
 class Incoming(msgspec.Struct, frozen=True):
@@ -52,6 +48,13 @@ class Incoming(msgspec.Struct, frozen=True):
     platform: str
     source: str
     payload: bytes
+    headers: Mapping[str, str] = {}
+    """By their names, in any case."""
+    query: str = ""
+    at_door: bool = False
+    """Whether it came to an endpoint: where there is a secret, a signature must be there."""
+    trusted: bool = False
+    """Whether its signature has been verified before: it is not asked for again."""
 
 
 class Mapped(msgspec.Struct, frozen=True):
@@ -60,6 +63,8 @@ class Mapped(msgspec.Struct, frozen=True):
     source: str
     platform: str
     type: str
+    platform_type: str | None
+    """What happened in the platform's own words; None where `type` is in them."""
     dedup_key: str
     customer_name: str | None
     product_name: str | None
@@ -68,18 +73,24 @@ class Mapped(msgspec.Struct, frozen=True):
     currency: str | None
     occurred_time: datetime | None
     payload: bytes
+    """As it came, a form as JSON, without the platform's secrets."""
     payload_sha256: bytes
     """Of the payload's content: white space, the order of members and ways to write a number make no difference."""
 
 
 class SetAside(msgspec.Struct, frozen=True):
-    """An event not understood, to be kept as it came."""
+    """An event not understood, to be kept as it came, without the platform's secrets where the platform is known."""
 
     source: str
     platform: str
     reason: Reason
     message: str
     payload: bytes
+    named_source: str = ""
+    named_platform: str = ""
+    headers: Mapping[str, str] = {}
+    """Those that some mapping reads, and the one that says that the payload is a form, by their names in lower case;
+    never one that proves the sender."""
 
 
 class Rejected(msgspec.Struct, frozen=True):
@@ -87,6 +98,25 @@ class Rejected(msgspec.Struct, frozen=True):
 
     reason: Reason
     message: str
+
+
+class Secret(msgspec.Struct, frozen=True):
+    """What a source's deliveries are signed with, and until when. None: no end."""
+
+    text: str
+    expire_time: datetime | None = None
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """What one company has of its own."""
+
+    platforms: Mapping[str, "Compiled"] = {}
+    """By name. Tried before the built-in ones, and in place of those of the same name."""
+    secrets: Mapping[str, tuple[Secret, ...]] = {}
+    """By source."""
+
+
+NO_RULES = Rules()
 
 
 class _NotUnderstoodError(Exception):
@@ -97,269 +127,265 @@ class _NotUnderstoodError(Exception):
 
 
 class Mapper:
-    """Applies the platforms' mappings. Holds no state but them."""
+    """Applies the mappings: the built-in ones, which it holds, and a company's own, which come with each call."""
 
-    def __init__(self, platforms: Mapping[str, Platform], max_payload_bytes: int) -> None:
-        self._compiled = {name: _Compiled(platform) for name, platform in platforms.items()}
+    def __init__(
+        self, platforms: Mapping[str, Platform], max_payload_bytes: int, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._built_in = {name: compile_platform(platform) for name, platform in platforms.items()}
+        self._fallback = next((one for one in self._built_in.values() if one.platform.fallback), None)
+        recognisers = {name: one.recogniser for name, one in self._built_in.items() if one.recogniser}
+        self._looks, self._looks_without_headers = (
+            [(member, self._built_in[name]) for name, member in looks(recognisers, with_headers=with_headers)]
+            for with_headers in (True, False)
+        )
+        self._headers = frozenset().union(*(one.headers for one in self._built_in.values()))
+        self._proof_headers = frozenset(one.proof_header for one in self._built_in.values())
         self._max_payload_bytes = max_payload_bytes
+        self._clock = clock
 
-    def map(self, incoming: Incoming) -> Mapped | SetAside | Rejected:
-        """Understands one event. Never raises, whatever the payload."""
-        payload, named = incoming.payload, incoming.platform
-        if not payload:
+    def map(self, incoming: Incoming, rules: Rules = NO_RULES) -> Mapped | SetAside | Rejected:
+        """Understands one event. Never raises, whatever comes."""
+        refused = self._refused(incoming)
+        if refused is not None:
+            return refused
+        named = incoming.platform
+        headers = by_lower_name(incoming.headers) if incoming.headers else _NOTHING
+        query = parameters(incoming.query) if incoming.query else _NOTHING
+        compiled = rules.platforms.get(named) or self._built_in.get(named) if named else None
+        # What is signed outside of the payload is verified before anything of the payload is looked at.
+        if rules.secrets and compiled is not None and not compiled.is_proven_in_body:
+            refused = self._unproven(incoming, compiled, Sent({}, headers, query), rules)
+            if refused is not None:
+                return refused
+        payload, document = self._read(incoming.payload, headers)
+        sent = Sent(document.content, headers, query)
+        if not named:
+            compiled = self._recognised(sent, rules)
+        if rules.secrets and compiled is not None and (compiled.is_proven_in_body or not named):
+            refused = self._unproven(incoming, compiled, sent, rules)
+            if refused is not None:
+                return refused
+        platform = named if compiled is None else compiled.platform.name
+        stripped = None
+        if compiled is not None and compiled.secret_paths:
+            stripped = payloads.strip(document.content, compiled.secret_paths)
+        try:
+            if document.flaw is not None:
+                raise _NotUnderstoodError(Reason[document.flaw], document.message)
+            if compiled is None:
+                raise _unknown(named)
+            return compiled.map(incoming.source or platform, stripped or payload, sent, document)
+        except _NotUnderstoodError as error:
+            return SetAside(
+                source=incoming.source or platform or "unknown",
+                platform=platform,
+                reason=error.reason,
+                message=error.message,
+                payload=stripped or incoming.payload,
+                named_source=incoming.source,
+                named_platform=named,
+                headers=self._kept(headers, rules),
+            )
+
+    def _refused(self, incoming: Incoming) -> Rejected | None:
+        """What is not even looked at."""
+        size = len(incoming.payload)
+        if not size:
             return Rejected(Reason.PAYLOAD_EMPTY, "there is no payload")
-        if len(payload) > self._max_payload_bytes:
-            message = f"the payload has {len(payload)} bytes; at most {self._max_payload_bytes} are taken"
+        if size > self._max_payload_bytes:
+            message = f"the payload has {size} bytes; at most {self._max_payload_bytes} are taken"
             return Rejected(Reason.PAYLOAD_TOO_LARGE, message)
-        if named and not is_name(named):
+        if incoming.platform and not is_name(incoming.platform):
             return Rejected(Reason.NAME_MALFORMED, f"platform: {NAME_RULE}")
         if incoming.source and not is_name(incoming.source):
             return Rejected(Reason.NAME_MALFORMED, f"source: {NAME_RULE}")
-        platform_name = named
-        try:
-            content, digest = _parse(payload)
-            if named:
-                compiled = self._compiled.get(named)
-                if compiled is None:
-                    raise _NotUnderstoodError(Reason.PLATFORM_UNKNOWN, f"there is no mapping named {named}")
-            else:
-                compiled = self._recognise(content)
-            platform_name = compiled.platform.name
-            return compiled.map(incoming.source or platform_name, payload, content, digest)
-        except _NotUnderstoodError as error:
-            source = incoming.source or platform_name or "unknown"
-            return SetAside(source, platform_name, error.reason, error.message, payload)
+        if incoming.headers and (
+            len(incoming.headers) > MAX_HEADERS
+            or _size("".join(incoming.headers)) + _size("".join(incoming.headers.values())) > MAX_HEADER_BYTES
+        ):
+            message = f"at most {MAX_HEADERS} headers of at most {MAX_HEADER_BYTES} bytes together are taken"
+            return Rejected(Reason.HEADERS_TOO_LARGE, message)
+        if incoming.query and _size(incoming.query) > MAX_QUERY_BYTES:
+            return Rejected(Reason.HEADERS_TOO_LARGE, f"a query of at most {MAX_QUERY_BYTES} bytes is taken")
+        return None
 
-    def _recognise(self, content: dict[str, Any]) -> "_Compiled":
-        for compiled in self._compiled.values():
-            if compiled.recognises(content):
+    def _read(self, payload: bytes, headers: Mapping[str, str]) -> tuple[bytes, payloads.Document]:
+        """The payload, a form as JSON, and what it holds."""
+        if headers and forms.is_form(headers):
+            try:
+                payload = forms.to_json(payload, self._max_payload_bytes)
+            except forms.FormMalformed as error:
+                return payload, payloads.Document({}, flaw=payloads.Flaw.JSON_MALFORMED, message=str(error))
+        return payload, payloads.read(payload)
+
+    def _unproven(self, incoming: Incoming, compiled: "Compiled", sent: Sent, rules: Rules) -> Rejected | None:
+        """Why what came does not prove its sender; None when it does, or need not."""
+        secrets = rules.secrets.get(incoming.source or compiled.platform.name)
+        if not secrets or incoming.trusted:
+            return None
+        now = self._clock()
+        good = [one.text for one in secrets if one.expire_time is None or one.expire_time.timestamp() > now]
+        if compiled.proof is None:
+            # Nobody gets around the secret by sending what looks like a platform that signs nothing.
+            if good and incoming.at_door and not incoming.platform:
+                return Rejected(Reason.SIGNATURE_MISSING, _UNSIGNED.format(compiled.platform.name))
+            return None
+        match compiled.proof.verify(incoming.payload, sent, good, now):
+            case Verdict.RIGHT:
+                return None
+            case Verdict.MISSING:
+                # Inside the company's own walls events may come without what they were delivered with.
+                if not (incoming.at_door or incoming.headers or incoming.query):
+                    return None
+                return Rejected(Reason.SIGNATURE_MISSING, "the source has a signing secret, and there is no signature")
+            case Verdict.WRONG:
+                return Rejected(Reason.SIGNATURE_WRONG, "the signature is not by any secret that the source has")
+            case Verdict.TOO_OLD:
+                return Rejected(Reason.SIGNATURE_TOO_OLD, "the signature is right, and its time too far from now")
+
+    def _recognised(self, sent: Sent, rules: Rules) -> "Compiled | None":
+        for compiled in rules.platforms.values():
+            if compiled.recognises(sent):
                 return compiled
-        raise _NotUnderstoodError(Reason.PLATFORM_UNRECOGNISED, "no platform recognises the payload")
+        looks = self._looks if sent.headers else self._looks_without_headers
+        content = sent.content
+        for member, compiled in looks:
+            if (
+                (member is None or member in content)
+                and compiled.recognises(sent)
+                and compiled.platform.name not in rules.platforms
+            ):
+                return compiled
+        fallback = self._fallback
+        if fallback is not None and rules.platforms:
+            fallback = rules.platforms.get(fallback.platform.name, fallback)
+        if fallback is not None and fallback.platform.recognise is None and fallback.says_what(sent):
+            return fallback
+        return None
+
+    def _kept(self, headers: Mapping[str, str], rules: Rules) -> Mapping[str, str]:
+        """The headers that trying again will need."""
+        if not headers:
+            return {}
+        own = rules.platforms.values()
+        read = self._headers.union(*(one.headers for one in own))
+        if forms.is_form(headers):
+            read |= {forms.HEADER}
+        proofs = self._proof_headers.union(one.proof_header for one in own)
+        return {name: value for name, value in headers.items() if name in read and name not in proofs}
 
 
-class _Parser:
-    """Parses JSON with exact decimals, noting those on the way that need a second look: only they can be written in
-    more than one way, or be too large."""
-
-    def __init__(self) -> None:
-        self._suspects: list[Decimal] = []
-        self._decode = msgspec.json.Decoder(float_hook=self._number).decode
-
-    def parse(self, payload: bytes) -> tuple[Any, list[Decimal]]:
-        self._suspects = []
-        return self._decode(payload), self._suspects
-
-    def _number(self, text: str) -> Decimal:
-        number = Decimal(text)
-        if text[-1] == "0" or "e" in text or "E" in text:
-            self._suspects.append(number)
-        return number
+_NOTHING: Mapping[str, str] = {}
+_UNSIGNED = "the source has a signing secret, and {} has no signatures: name the platform at the endpoint"
 
 
-_parser = _Parser()
-# NUL as an escape: an odd number of backslashes before u0000.
-_has_nul = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000").search
+def _unknown(named: str) -> _NotUnderstoodError:
+    if named:
+        return _NotUnderstoodError(Reason.PLATFORM_UNKNOWN, f"there is no mapping named {named}")
+    return _NotUnderstoodError(Reason.PLATFORM_UNRECOGNISED, "no platform recognises the payload")
 
 
-def _parse(payload: bytes) -> tuple[dict[str, Any], bytes]:
-    """The payload's content, and the digest of it."""
-    try:
-        content, suspects = _parser.parse(payload)
-    except RecursionError:
-        raise _NotUnderstoodError(Reason.JSON_UNSTORABLE, "the payload is nested too deeply") from None
-    except UnicodeDecodeError:
-        raise _NotUnderstoodError(Reason.JSON_MALFORMED, "the payload is not UTF-8") from None
-    except (msgspec.ValidationError, InvalidOperation):
-        # More digits than an int may have, or an exponent beyond those of Decimal.
-        raise _NotUnderstoodError(Reason.JSON_UNSTORABLE, "a number in the payload is too large or too small") from None
-    except msgspec.DecodeError as error:
-        # The parser's text says what and where (a byte's position), and quotes nothing of the payload.
-        raise _NotUnderstoodError(Reason.JSON_MALFORMED, f"the payload is not JSON: {error}") from None
-    if type(content) is not dict:
-        raise _NotUnderstoodError(Reason.JSON_NOT_OBJECT, "the payload is JSON but not an object")
-    if b"\\u0000" in payload and _has_nul(payload):
-        raise _NotUnderstoodError(Reason.JSON_UNSTORABLE, "the payload holds the character NUL")
-    if any(abs(number.adjusted()) > MAX_EXPONENT for number in suspects):
-        raise _NotUnderstoodError(Reason.JSON_UNSTORABLE, "a number in the payload is too large or too small")
-    if payload.count(b"{") + payload.count(b"[") > MAX_DEPTH and _depth(content) > MAX_DEPTH:
-        raise _NotUnderstoodError(Reason.JSON_UNSTORABLE, "the payload is nested too deeply")
-    in_one_form = _decode_in_one_form(payload) if suspects else content
-    return content, hashlib.sha256(_encode_in_one_form(in_one_form)).digest()
+def _size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
 
 
-def _depth(content: Any) -> int:
-    level, depth = [content], 0
-    while level:
-        depth += 1
-        values = [value for item in level for value in (item.values() if isinstance(item, dict) else item)]
-        level = [value for value in values if isinstance(value, dict | list)]
-    return depth
-
-
-def _one_form(text: str) -> int | Decimal:
-    """One form for one value: 10, 10.0 and 1e1 are the same number."""
-    number = Decimal(text).normalize(_EXACT)
-    return int(number) if number == number.to_integral_value() else number
-
-
-_decode_in_one_form = msgspec.json.Decoder(float_hook=_one_form).decode
-_encode_in_one_form = msgspec.json.Encoder(order="sorted", decimal_format="number").encode
-
-
-class _Compiled:
-    """A platform's paths, split once."""
+class Compiled:
+    """A platform's file, its references made into functions once."""
 
     def __init__(self, platform: Platform) -> None:
-        fields = platform.fields
+        fields, signature = platform.fields, platform.signature
         self.platform = platform
-        self._present = _paths(platform.recognise.present) if platform.recognise else ()
-        self._type = _paths(fields.type)
+        self.proof = proof_of(signature) if signature else None
+        self.is_proven_in_body = self.proof is not None and self.proof.in_body
+        self.proof_header = self.proof.header if self.proof else ""
+        paths = [parse_references(text) for text in platform.secrets]
+        self.secret_paths = tuple(one.steps for path in paths for one in path if isinstance(one, Body))
+        self.headers = frozenset(one.name for _, one in references(platform) if isinstance(one, Header))
+        """Those that the mapping reads, the signature's not among them."""
+        self.recogniser = Recogniser(platform.recognise) if platform.recognise else None
+        self._type = first_listed(fields.type, platform.types)
+        self._types = platform.types
         self._dedup_key = tuple(
-            tuple((_path(part.removesuffix("?")), part.endswith("?")) for part in parts) for parts in fields.dedup_key
+            tuple((resolver(part.removesuffix("?")), part.endswith("?")) for part in parts)
+            for parts in fields.dedup_key
         )
-        self._customer_name = _paths(fields.customer_name)
-        self._product_name = _paths(fields.product_name)
-        self._total = _paths(fields.total)
-        self._currency = _paths(fields.currency)
-        self._occurred_time = _paths(fields.occurred_time)
+        self._customer_name = first_of(fields.customer_name)
+        self._product_name = first_of(fields.product_name)
+        self._total = first_of(fields.total)
+        self._currency = first_of(fields.currency)
+        self._occurred_time = first_of(fields.occurred_time)
         self._zone = ZoneInfo(platform.time_zone)
+        self._is_brazilian = platform.total_format == "brazilian"
 
-    def recognises(self, content: dict[str, Any]) -> bool:
-        if self.platform.fallback:
-            return _first(content, self._type) is not None
-        return bool(self._present) and all(_get(content, path) is not None for path in self._present)
+    def recognises(self, sent: Sent) -> bool:
+        """Whether what came is this platform's, by its own marks."""
+        return self.recogniser is not None and self.recogniser.recognises(sent)
 
-    def map(self, source: str, payload: bytes, content: dict[str, Any], digest: bytes) -> Mapped:
-        event_type = _text(_first(content, self._type))
-        if event_type is None or len(event_type) > TYPE_CHARACTERS or not event_type.isprintable():
+    def says_what(self, sent: Sent) -> bool:
+        """Whether there is a type."""
+        return self._type(sent) is not None
+
+    def map(self, source: str, payload: bytes, sent: Sent, document: payloads.Document) -> Mapped:
+        """Finds the fields; `payload` is what is to be stored."""
+        own_type = text_of(self._type(sent))
+        if own_type is None or len(own_type) > TYPE_CHARACTERS or not own_type.isprintable():
             message = f"there is no type, or it is no text of at most {TYPE_CHARACTERS} printable characters"
             raise _NotUnderstoodError(Reason.TYPE_MISSING, message)
-        total = self._amount(_first(content, self._total))
+        event_type = self._types.get(own_type, own_type)
+        total, currency = self._money(sent)
+        digest = payloads.digest(payload, document)
         return Mapped(
             source=source,
             platform=self.platform.name,
             type=event_type,
-            dedup_key=self._key(content) or "sha256:" + digest.hex(),
-            customer_name=_name(_first(content, self._customer_name)),
-            product_name=_name(_first(content, self._product_name)),
+            platform_type=None if event_type == own_type else own_type,
+            dedup_key=self._key(sent) or "sha256:" + digest.hex(),
+            customer_name=values.name_of(self._customer_name(sent)),
+            product_name=values.name_of(self._product_name(sent)),
             total=total,
-            currency=None if total is None else self._currency_of(content),
-            occurred_time=self._time(_first(content, self._occurred_time)),
+            currency=currency,
+            occurred_time=self._time(sent),
             payload=payload,
             payload_sha256=digest,
         )
 
-    def _currency_of(self, content: dict[str, Any]) -> str | None:
-        # A currency that is none (too long, not letters) is not worth a quarantine: the payload still holds it.
-        code = _text(_first(content, self._currency))
-        return code.upper() if code and len(code) == 3 and code.isascii() and code.isalpha() else self.platform.currency
-
-    def _key(self, content: dict[str, Any]) -> str | None:
-        for parts in self._dedup_key:
-            texts = []
-            for path, optional in parts:
-                text = _text(_get(content, path))
-                if text is None and not optional:
-                    break
-                texts.append(text or "")
-            else:
-                return _key(texts)
-        return None
-
-    def _amount(self, value: Any) -> str | None:
+    def _money(self, sent: Sent) -> tuple[str | None, str | None]:
+        value = self._total(sent)
         if value is None:
-            return None
-        if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
-            raise _NotUnderstoodError(Reason.TOTAL_MALFORMED, "the total is neither a number nor a text")
-        if isinstance(value, str) and not _is_decimal(value):
-            raise _NotUnderstoodError(Reason.TOTAL_MALFORMED, "the total is no plain decimal number")
-        amount = Decimal(value)
-        text = f"{amount.scaleb(-2, _EXACT) if self.platform.total_unit == 'minor' else amount:f}"
-        if abs(amount) >= _TOTAL_LIMIT or len(text) > _TOTAL_CHARACTERS:
-            raise _NotUnderstoodError(Reason.TOTAL_MALFORMED, "the total is no amount of money: it has too many digits")
-        return text
+            return None, None
+        # A currency that is none (too long, not letters) is not worth a quarantine: the payload still holds it.
+        currency = values.currency_of(self._currency(sent)) or self.platform.currency
+        is_minor = self.platform.total_unit == "minor"
+        try:
+            number = values.decimal_of(value, is_brazilian=self._is_brazilian)
+            digits = values.minor_digits(currency, self.platform.minor_digits) if is_minor else 0
+            return values.amount_text(number, digits), currency
+        except ValueError as error:
+            raise _NotUnderstoodError(Reason.TOTAL_MALFORMED, str(error)) from None
 
-    def _time(self, value: Any) -> datetime | None:
+    def _time(self, sent: Sent) -> datetime | None:
+        value = self._occurred_time(sent)
         if value is None:
             return None
         try:
-            moment = _moment(value)
-            if moment.tzinfo is None:
-                moment = moment.replace(tzinfo=self._zone)
-            moment = moment.astimezone(UTC)
-            if moment < _EPOCH:
-                raise ValueError
-        except (ValueError, OverflowError):
-            message = "the time is no time between the years 1970 and 9999"
-            raise _NotUnderstoodError(Reason.TIME_MALFORMED, message) from None
-        return moment
+            return values.moment_of(value, self._zone)
+        except ValueError as error:
+            raise _NotUnderstoodError(Reason.TIME_MALFORMED, str(error)) from None
+
+    def _key(self, sent: Sent) -> str | None:
+        for parts in self._dedup_key:
+            texts = []
+            for resolve, is_optional in parts:
+                text = text_of(resolve(sent))
+                if text is None and not is_optional:
+                    break
+                texts.append(text or "")
+            else:
+                return values.key_of(texts)
+        return None
 
 
-def _moment(value: Any) -> datetime:
-    if isinstance(value, str):
-        return datetime.fromisoformat(value.strip())
-    if isinstance(value, int | Decimal) and not isinstance(value, bool):
-        # Seconds or milliseconds since 1970: as seconds, 10^11 would be the year 5138.
-        number = Decimal(value)
-        seconds = number / 1000 if abs(number) >= 10**11 else number
-        return _EPOCH + timedelta(microseconds=int(seconds * 1_000_000))
-    raise ValueError
-
-
-Path = tuple[str | int, ...]
-
-
-def _path(text: str) -> Path:
-    return tuple(int(part) if part.isdigit() else part for part in text.split("."))
-
-
-def _paths(texts: tuple[str, ...]) -> tuple[Path, ...]:
-    return tuple(_path(text) for text in texts)
-
-
-def _get(content: Any, path: Path) -> Any:
-    for part in path:
-        if type(content) is dict:
-            content = content.get(part)
-        elif type(content) is list and type(part) is int and part < len(content):
-            content = content[part]
-        else:
-            return None
-    return content
-
-
-def _first(content: dict[str, Any], paths: tuple[Path, ...]) -> Any:
-    """The first value that is there and says something: neither null nor an empty text."""
-    for path in paths:
-        value = _get(content, path)
-        if value is not None and value != "":
-            return value
-    return None
-
-
-def _text(value: Any) -> str | None:
-    """A value that identifies, as text: texts, and whole numbers as written. Anything else is none."""
-    if isinstance(value, str):
-        return value.strip() or None
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    return None
-
-
-def _name(value: Any) -> str | None:
-    text = _text(value)
-    return text[:NAME_CHARACTERS] if text is not None else None
-
-
-def _key(parts: list[str]) -> str:
-    # Ids by themselves, ids put together, and digests never come to the same key.
-    if len(parts) > 1:
-        # A colon inside a part is escaped: other parts must not come to the same whole.
-        key = "".join(":" + part.replace("%", "%25").replace(":", "%3A") for part in parts)
-        is_its_own = True
-    else:
-        [key] = parts
-        is_its_own = not key.startswith((":", "sha256:"))
-    if is_its_own and len(key.encode()) <= KEY_BYTES:
-        return key
-    return "sha256:" + hashlib.sha256(key.encode()).hexdigest()
+def compile_platform(platform: Platform) -> Compiled:
+    """Makes a checked file ready to be applied."""
+    return Compiled(platform)

@@ -8,9 +8,14 @@ from hookline.events.v1 import events_pb2
 from hookline.ingest.v1 import ingest_service_pb2 as pb
 from hookline.ingest.v1 import ingest_service_pb2_grpc
 from services.ingest import store
-from services.ingest.committer import Committer, Outcome, Result, Results
-from services.ingest.mapping import Incoming, Mapped, Mapper, Reason, Rejected, SetAside
-from shared import db, page_tokens, requests
+from services.ingest.committer import Committer, Results
+from services.ingest.conversion import from_result, to_incoming
+from services.ingest.mapping import Mapper, Rules
+from services.ingest.platform_servicer import PlatformServicer
+from services.ingest.quarantine_servicer import QuarantineServicer
+from services.ingest.registry import Registry
+from services.ingest.turns import map_in_turns
+from shared import db, requests
 from shared.errors import InvalidField, ServerStopping, Violation
 from shared.interceptors import Context
 
@@ -18,18 +23,10 @@ MAX_EVENTS = 10_000
 MAX_ERROR_CHARACTERS = 2_000
 # Batches of one stream that are mapped and queued before the caller is held back.
 READ_AHEAD = 4
-# Mapping keeps the event loop for itself: after so many bytes others get their turn.
-YIELD_BYTES = 128 * 1024
-PREFIX_BYTES = 4096
 
 _STATUSES = {
     events_pb2.PROCESSING_STATUS_PROCESSED: store.Status.PROCESSED,
     events_pb2.PROCESSING_STATUS_FAILED: store.Status.FAILED,
-}
-_OUTCOMES = {outcome: pb.Outcome.Value(f"OUTCOME_{outcome.name}") for outcome in Outcome}
-_REASONS: dict[Reason | None, pb.OutcomeReason.ValueType] = {
-    None: pb.OUTCOME_REASON_UNSPECIFIED,
-    **{reason: pb.OutcomeReason.Value(f"OUTCOME_REASON_{reason}") for reason in Reason},
 }
 _MARK_OUTCOMES = {
     True: pb.MarkEventsResponse.MARK_OUTCOME_MARKED,
@@ -38,11 +35,12 @@ _MARK_OUTCOMES = {
 }
 
 
-class IngestServicer(ingest_service_pb2_grpc.IngestServiceServicer):
-    """See protos/hookline/ingest/v1/ingest_service.proto."""
+class IngestServicer(PlatformServicer, QuarantineServicer, ingest_service_pb2_grpc.IngestServiceServicer):
+    """See protos/hookline/ingest/v1/ingest_service.proto. Here is the way in; the rest has modules of its own."""
 
-    def __init__(self, mapper: Mapper, committer: Committer, pool: db.Pool) -> None:
+    def __init__(self, mapper: Mapper, registry: Registry, committer: Committer, pool: db.Pool) -> None:
         self._mapper = mapper
+        self._registry = registry
         self._committer = committer
         self._pool = pool
         self._readers: set[asyncio.Task[None]] = set()
@@ -56,14 +54,14 @@ class IngestServicer(ingest_service_pb2_grpc.IngestServiceServicer):
         company_id = requests.company(request.company_id)
         if not request.HasField("event"):
             raise InvalidField(Violation("event", "is required"))
-        event = self._mapper.map(_incoming(request.event))
+        event = self._mapper.map(to_incoming(request.event), await self._rules(company_id))
         results = await (await self._committer.submit(company_id, [event], wait=False))
-        return pb.IngestEventResponse(result=_result(results[0]))
+        return pb.IngestEventResponse(result=from_result(results[0]))
 
     async def IngestEvents(self, request: pb.IngestEventsRequest, context: Context) -> pb.IngestEventsResponse:
         company_id = requests.company(request.company_id)
         results = await (await self._submit(company_id, request.events, wait=False))
-        return pb.IngestEventsResponse(results=[_result(result) for result in results])
+        return pb.IngestEventsResponse(results=[from_result(result) for result in results])
 
     async def IngestEventStream(
         self, request_iterator: AsyncIterator[pb.IngestEventStreamRequest], context: Context
@@ -89,7 +87,7 @@ class IngestServicer(ingest_service_pb2_grpc.IngestServiceServicer):
         try:
             while (batch := await batches.get()) is not None:
                 batch_number, results = batch
-                acknowledged = [_result(result) for result in await results]
+                acknowledged = [from_result(result) for result in await results]
                 yield pb.IngestEventStreamResponse(batch_number=batch_number, results=acknowledged)
                 room.release()
             # What ended the reading: the caller (nothing to raise), a bad message, or a stopping server.
@@ -112,51 +110,16 @@ class IngestServicer(ingest_service_pb2_grpc.IngestServiceServicer):
             changed = await store.mark_events(connection, company_id, marks)
         return pb.MarkEventsResponse(outcomes=[_MARK_OUTCOMES[one] for one in changed])
 
-    async def ListQuarantinedEvents(
-        self, request: pb.ListQuarantinedEventsRequest, context: Context
-    ) -> pb.ListQuarantinedEventsResponse:
-        company_id = requests.company(request.company_id)
-        page_size = requests.page_size(request.page_size, default=50, most=500)
-        tie = ("ListQuarantinedEvents", company_id)
-        before = page_tokens.decode(request.page_token, uuid.UUID, *tie)
-        async with db.acquired(self._pool) as connection:
-            # One more than asked for: it tells whether there is a next page.
-            rows = await store.list_quarantined(connection, company_id, before, page_size + 1, PREFIX_BYTES)
-        page = rows[:page_size]
-        return pb.ListQuarantinedEventsResponse(
-            quarantined_events=[_quarantined(row) for row in page],
-            next_page_token=page_tokens.encode(page[-1].quarantine_id, *tie) if len(rows) > page_size else "",
-        )
-
     async def _submit(self, company_id: str, events: Sequence[pb.IncomingEvent], *, wait: bool) -> Results:
         if len(events) > MAX_EVENTS:
             raise InvalidField(Violation("events", f"{len(events)} events; at most {MAX_EVENTS} in a batch"))
-        mapped: list[Mapped | SetAside | Rejected] = []
-        size = 0
-        for event in events:
-            incoming = _incoming(event)
-            mapped.append(self._mapper.map(incoming))
-            size += len(incoming.payload)
-            if size > YIELD_BYTES:
-                size = 0
-                await asyncio.sleep(0)
+        rules = await self._rules(company_id)
+        mapped = await map_in_turns(self._mapper, map(to_incoming, events), rules)
         return await self._committer.submit(company_id, mapped, wait=wait)
 
-
-def _incoming(event: pb.IncomingEvent) -> Incoming:
-    return Incoming(event.platform, event.source, event.payload)
-
-
-def _result(result: Result) -> pb.IngestResult:
-    return pb.IngestResult(
-        outcome=_OUTCOMES[result.outcome],
-        event_id=result.event_id,
-        sequence=result.sequence,
-        payload_differs=result.payload_differs,
-        quarantine_id=result.quarantine_id,
-        reason=_REASONS[result.reason],
-        message=result.message,
-    )
+    async def _rules(self, company_id: str) -> Rules:
+        rules = self._registry.cached(company_id)
+        return rules if rules is not None else await self._registry.rules(company_id)
 
 
 def _marks(request: pb.MarkEventsRequest) -> list[store.Mark]:
@@ -179,18 +142,3 @@ def _marks(request: pb.MarkEventsRequest) -> list[store.Mark]:
             raise InvalidField(Violation(f"{field}.event_id", "is marked twice in this call"))
         marks[event_id] = store.Mark(event_id, status, mark.error or None)
     return list(marks.values())
-
-
-def _quarantined(row: store.Quarantined) -> pb.QuarantinedEvent:
-    event = pb.QuarantinedEvent(
-        quarantine_id=str(row.quarantine_id),
-        source=row.source,
-        platform=row.platform,
-        reason=pb.OutcomeReason.Value(f"OUTCOME_REASON_{row.reason}"),
-        message=row.message,
-        payload_prefix=row.payload_prefix,
-        payload_size=row.payload_size,
-        times_received=row.times_received,
-    )
-    event.quarantined_time.FromDatetime(row.quarantined_time)
-    return event

@@ -71,6 +71,7 @@ async def _demo() -> int:
             ingest_address=free_address(),
             sync_address=free_address(),
             export_address=free_address(),
+            http_address=free_address(),
             sandbox_address=free_address(),
             allow_loopback_sources=True,
         )

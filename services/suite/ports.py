@@ -1,14 +1,13 @@
 """Ports of this machine: finding free ones, and making sure that those wanted are free."""
 
 import errno
-import ipaddress
 import secrets
-import socket
 from collections.abc import Iterable
 from contextlib import ExitStack
 
 from shared.errors import OperatorError
 from shared.settings import split_address
+from shared.sockets import listening
 
 # Below the ranges that systems give to outgoing connections (Linux from 32768, macOS from 49152): nothing else takes
 # such a port between our finding it free and its use.
@@ -20,7 +19,7 @@ def free_address(host: str = "127.0.0.1") -> str:
     while True:
         address = f"{host}:{_FIRST + secrets.randbelow(_LAST - _FIRST)}"
         try:
-            with _bound(address):
+            with listening(address):
                 return address
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
@@ -35,7 +34,7 @@ def free_addresses(count: int, host: str = "127.0.0.1") -> str:
         try:
             with ExitStack() as stack:
                 for port in range(first, first + count):
-                    stack.enter_context(_bound(f"{host}:{port}"))
+                    stack.enter_context(listening(f"{host}:{port}"))
             return f"{host}:{first}"
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
@@ -51,46 +50,8 @@ def check_free(addresses: Iterable[tuple[str, str]]) -> None:
             if port == 0:
                 raise OperatorError(f"{setting} needs a port that callers can know, not 0.")
             try:
-                stack.enter_context(_bound(address))
+                stack.enter_context(listening(address))
             except OSError as error:
                 if error.errno == errno.EADDRINUSE:
                     raise OperatorError(f"Port {port} on {host} is taken; {setting} names another.") from None
                 raise OperatorError(f"{setting}: {address} can't be listened on ({error.strerror}).") from None
-
-
-def counted_up(address: str, count: int) -> str:
-    """The address whose port is `count` further. Raises OperatorError beyond the last port."""
-    host, port = address.rsplit(":", 1)
-    if int(port) + count > 65535:
-        raise OperatorError(f"HOOKLINE_METRICS_ADDRESS: no {count} ports follow {port}.")
-    return f"{host}:{int(port) + count}"
-
-
-def reachable(address: str) -> str:
-    """How this machine reaches a server that listens on `address`, which may stand for all interfaces."""
-    host, port = split_address(address)
-    try:
-        ip = ipaddress.ip_address(host)
-    except ValueError:
-        return address
-    if not ip.is_unspecified:
-        return address
-    return f"127.0.0.1:{port}" if ip.version == 4 else f"[::1]:{port}"
-
-
-def _bound(address: str) -> socket.socket:
-    host, port = split_address(address)
-    family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        # REUSEADDR passes over connections that are fading away. Never REUSEPORT: it would share a port with a server
-        # that allows sharing, as gRPC servers do by default, and find it free.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        listener.bind(where)
-        listener.listen()
-    except OSError:
-        listener.close()
-        raise
-    return listener

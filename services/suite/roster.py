@@ -16,14 +16,18 @@ class Service:
     """Where it serves gRPC, as HOOKLINE_<NAME>_ADDRESS says. None: it serves none."""
     health: bool
     """Whether it answers gRPC health checks there. One that doesn't counts as healthy once it runs."""
+    http_address: str | None = None
+    """Where it takes HTTP, as HOOKLINE_HTTP_ADDRESS says."""
+    processes: int = 1
+    """As how many processes it runs, each with metrics of its own."""
 
 
 def services(settings: Settings) -> Sequence[Service]:
     """The suite's services, in the order of starting. The sandbox shop only where the settings give it an address."""
-    sandbox = settings.sandbox_address
+    sandbox, several = settings.sandbox_address, settings.processes
     return (
-        Service("ingest", "services.ingest", settings.ingest_address, health=True),
-        Service("export", "services.export", settings.export_address, health=True),
+        Service("ingest", "services.ingest", settings.ingest_address, True, settings.http_address, several),
+        Service("export", "services.export", settings.export_address, health=True, processes=several),
         Service("sync", "services.sync", settings.sync_address, health=True),
         Service("sync-worker", "services.sync.worker", None, health=False),
         Service("sync-scheduler", "services.sync.scheduler", None, health=False),

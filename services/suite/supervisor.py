@@ -24,23 +24,17 @@ from services.suite.roster import Service
 from services.suite.secret_key import keep_secret_key
 from services.suite.welcome import welcome
 from shared.errors import OperatorError
-from shared.server import LIFELINE_FD
-from shared.settings import Settings
+from shared.processes import LIFELINE_FD, again_and_again, end, why_ended
+from shared.settings import Settings, counted_up, reachable
 
 METRICS_ADDRESS = "127.0.0.1:9464"
 """Where `run` serves the first service's metrics unless told otherwise."""
 SANDBOX_ADDRESS = "127.0.0.1:8090"
 """Where `run --embedded` has the sandbox shop unless told otherwise."""
 
-_FIRST_DELAY, _LONGEST_DELAY = 0.2, 10.0
-_STEADY_SECONDS = 30
 _START_SECONDS = 60
 _STOP_SECONDS = 9.0
 """A stop takes less than 10 seconds as long as services drain in time; what they leave of it is PostgreSQL's."""
-
-
-class ChildFailed(OperatorError):
-    """A child ended before it had ever been healthy, and has told the operator why itself."""
 
 
 class Suite:
@@ -97,7 +91,7 @@ class Suite:
     @property
     def addresses(self) -> Mapping[str, str]:
         """How this machine reaches each service's gRPC, by the service's name."""
-        return {service.name: ports.reachable(service.address) for service in self.services if service.address}
+        return {service.name: reachable(service.address) for service in self.services if service.address}
 
     def process(self, name: str) -> asyncio.subprocess.Process:
         """The service's process of the moment; after a death, for a while, the dead one."""
@@ -134,7 +128,8 @@ class Suite:
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
-        await asyncio.gather(*(_end(process, self.settings.drain_seconds + 3) for process in self._processes.values()))
+        await asyncio.gather(*(end(process, self.settings.drain_seconds + 3) for process in self._processes.values()))
+        self._kill_groups()
         grace = max(1.0, _STOP_SECONDS - (time.monotonic() - began))
         await asyncio.gather(*(server.stop(grace) for server in self._servers.values()))
         if self._lifeline:
@@ -150,8 +145,16 @@ class Suite:
         for process in self._processes.values():
             with suppress(ProcessLookupError):
                 process.kill()
+        self._kill_groups()
         for server in self._servers.values():
             server.kill()
+
+    def _kill_groups(self) -> None:
+        """Kills what is left of services of several processes whose parent could not stop them."""
+        for service in self.services:
+            if service.processes > 1 and service.name in self._processes:
+                with suppress(ProcessLookupError):
+                    os.killpg(self._processes[service.name].pid, signal.SIGKILL)
 
     async def _start(self) -> None:
         for name, url in (("DATABASE", self.settings.database_url), ("REDIS", self.settings.redis_url)):
@@ -178,11 +181,21 @@ class Suite:
 
     def _listened_on(self) -> Iterator[tuple[str, str]]:
         """Every address that the services will listen on, after the setting that names it."""
-        for count, service in enumerate(self.services):
+        for service in self.services:
             if service.address:
                 yield f"HOOKLINE_{service.name.upper()}_ADDRESS", service.address
-            if self.settings.metrics_address:
-                yield "HOOKLINE_METRICS_ADDRESS", ports.counted_up(self.settings.metrics_address, count)
+            if service.http_address:
+                yield "HOOKLINE_HTTP_ADDRESS", service.http_address
+            if first := self._metrics_address(service):
+                for number in range(service.processes):
+                    yield "HOOKLINE_METRICS_ADDRESS", counted_up(first, number)
+
+    def _metrics_address(self, service: Service) -> str | None:
+        """Where the service's first process serves its metrics: after those of the services before it."""
+        if self.settings.metrics_address is None:
+            return None
+        before = self.services[: self.services.index(service)]
+        return counted_up(self.settings.metrics_address, sum(other.processes for other in before))
 
     def _environment(self, service: Service | None = None) -> dict[str, str]:
         """What a child is told: this suite's settings, whatever the environment says, and its own metrics address."""
@@ -190,8 +203,8 @@ class Suite:
         told |= {"database_url": self.database_url, "data_dir": str(self.settings.data_dir.absolute())}
         if self.valkey:
             told |= {"redis_url": self.valkey.url, "secret_key": self._secret_key}
-        if service and self.settings.metrics_address:
-            told["metrics_address"] = ports.counted_up(self.settings.metrics_address, self.services.index(service))
+        if service:
+            told["metrics_address"] = self._metrics_address(service)
         # The sandbox shop has settings of its own.
         inherited = {
             name: value
@@ -207,9 +220,9 @@ class Suite:
         try:
             status = await process.wait()
         finally:
-            await _end(process, 1)
+            await end(process, 1)
         if status:
-            raise _why_ended("The migration", status, "done")
+            raise why_ended("The migration", status, "done")
 
     async def _spawn(self, service: Service) -> asyncio.subprocess.Process:
         assert self._lifeline is not None
@@ -233,7 +246,7 @@ class Suite:
             finally:
                 greeting.cancel()
             if status and service.name not in self._proven:
-                raise _why_ended(service.name, status, "healthy")
+                raise why_ended(service.name, status, "healthy")
             return status
 
         await self._again_and_again(service.name, run_once)
@@ -252,16 +265,10 @@ class Suite:
         await self._again_and_again(name, run_once)
 
     async def _again_and_again(self, name: str, run_once: Callable[[], Awaitable[int | str]]) -> NoReturn:
-        delay = _FIRST_DELAY
-        while True:
-            began = time.monotonic()
-            ended = await run_once()
-            if time.monotonic() - began >= _STEADY_SECONDS:
-                delay = _FIRST_DELAY
-            how = ended if isinstance(ended, str) else _how_ended(ended)
+        def ended(how: str, delay: float) -> None:
             self._say(f"{name} ended ({how}); starting it again in {delay:g} s")
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, _LONGEST_DELAY)
+
+        await again_and_again(run_once, ended)
 
     async def _greet(self, service: Service) -> None:
         if service.health:
@@ -341,29 +348,6 @@ def _lock(data_dir: Path) -> FileLock:
         raise OperatorError(f"HOOKLINE_DATA_DIR: {data_dir} can't be used ({error.strerror}).") from None
 
 
-def _how_ended(status: int) -> str:
-    return f"status {status}" if status >= 0 else f"signal {-status}"
-
-
-def _why_ended(name: str, status: int, aim: str) -> OperatorError:
-    text = f"{name} ended before it was {aim} ({_how_ended(status)})."
-    # With a status of its own choice a process has said why; a signal lets it say nothing.
-    return ChildFailed(text) if status > 0 else OperatorError(text)
-
-
-async def _end(process: asyncio.subprocess.Process, grace: float) -> None:
-    """Ends a process if it still runs: SIGTERM, and SIGKILL when that has not helped within the grace."""
-    if process.returncode is None:
-        with suppress(ProcessLookupError):
-            process.terminate()
-        try:
-            await asyncio.wait_for(process.wait(), grace)
-        except TimeoutError:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-
-
 async def _until_healthy(service: Service) -> None:
     assert service.address is not None
     options = [
@@ -373,7 +357,7 @@ async def _until_healthy(service: Service) -> None:
         ("grpc.min_reconnect_backoff_ms", 50),
         ("grpc.max_reconnect_backoff_ms", 100),
     ]
-    async with grpc.aio.insecure_channel(ports.reachable(service.address), options=options) as channel:
+    async with grpc.aio.insecure_channel(reachable(service.address), options=options) as channel:
         check = health_pb2_grpc.HealthStub(channel).Check
         while True:
             with suppress(grpc.aio.AioRpcError):

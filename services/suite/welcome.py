@@ -35,6 +35,11 @@ def welcome(addresses: Mapping[str, str], database_url: str, psql: Path | None) 
             f"{buf} curl --protocol grpc --http2-prior-knowledge -d {request} http://{ingest}/{_METHOD}",
         ),
         (
+            "Make an endpoint for a platform's webhooks, and be the platform",
+            f"URL=$({hookline} endpoint create --company demo --ingest-address {ingest} --platform grapfy)",
+            f"curl -sS --data {shlex.quote(_SAMPLE)} $URL",
+        ),
+        (
             "List events, and export them",
             f"{hookline} list --company demo --export-address {export}",
             f"{hookline} export --company demo --export-address {export} --format csv -o events.csv",

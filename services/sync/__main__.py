@@ -6,13 +6,13 @@ import aiohttp
 import grpc
 
 from hookline.sync.v1 import sync_service_pb2, sync_service_pb2_grpc
-from services.sync.credentials import Vault
 from services.sync.doorbell import Doorbell
 from services.sync.servicer import SyncServicer
 from shared import db, server
 from shared.broker import make_broker
 from shared.migrate import check_migrated
 from shared.settings import Settings
+from shared.vault import Vault
 
 
 async def main(settings: Settings, stopping: asyncio.Event) -> None:

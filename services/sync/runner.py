@@ -14,12 +14,12 @@ import structlog
 from hookline.client import AsyncClient, HooklineError, IngestSummary, Unavailable
 from services.sync import store
 from services.sync.connector import Connector, Endpoint, TryLater, backoff
-from services.sync.credentials import Vault
 from services.sync.history import Cursor, HistoryPage, Refused
 from services.sync.store import Claim, Counts, State
 from shared import db, logs
 from shared.errors import DatabaseUnavailable, OperatorError
 from shared.platforms import platforms
+from shared.vault import Vault
 
 FAILURES = 8
 """Attempts that may fail in a row without a page stored; then the run ends as failed. Each reads on from the last

@@ -11,7 +11,6 @@ from hookline.sync.v1 import sync_service_pb2 as pb
 from hookline.sync.v1 import sync_service_pb2_grpc
 from services.sync import conversion, store
 from services.sync.connector import Connector, Endpoint, TryLater
-from services.sync.credentials import Vault
 from services.sync.doorbell import Doorbell
 from services.sync.history import Cursor, Refused
 from services.sync.store import Run
@@ -27,6 +26,7 @@ from shared.errors import (
 )
 from shared.interceptors import Context
 from shared.platforms import platforms
+from shared.vault import Vault
 
 WATCH_SECONDS = 0.5
 

@@ -12,13 +12,13 @@ from taskiq.acks import AcknowledgeType
 from taskiq.receiver import Receiver
 
 from hookline.client import AsyncClient
-from services.sync.credentials import Vault
 from services.sync.doorbell import TASK
 from services.sync.runner import Runner
 from shared import db, logs, server
 from shared.broker import make_broker
 from shared.migrate import check_migrated
 from shared.settings import Settings
+from shared.vault import Vault
 
 _log = structlog.get_logger()
 

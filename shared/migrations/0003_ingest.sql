@@ -18,9 +18,15 @@ ALTER TABLE hookline.quarantine
 UPDATE hookline.quarantine
 SET named_source = CASE WHEN source IN (platform, 'unknown') THEN '' ELSE source END,
     named_platform = CASE WHEN reason = 'PLATFORM_UNKNOWN' THEN platform ELSE '' END;
--- Lists and retries of a source's or of a reason's.
+-- Lists and retries of a source's, a platform's or a reason's.
 CREATE INDEX quarantine_source ON hookline.quarantine (company_id, source, quarantine_id);
+CREATE INDEX quarantine_platform ON hookline.quarantine (company_id, platform, quarantine_id);
 CREATE INDEX quarantine_reason ON hookline.quarantine (company_id, reason, quarantine_id);
+COMMENT ON COLUMN hookline.quarantine.payload_sha256 IS
+    'Of the payload; where names or headers came along, of them too: with others it may be another event.';
+
+-- What came under the key of one event.
+CREATE INDEX event_conflicts_event ON hookline.event_conflicts (company_id, event_id);
 
 -- The URLs that platforms send webhooks to. Of a token only the SHA-256 is kept, and its end, to tell tokens apart. A
 -- token begins with its company, so that looking one up names the company like every other statement.

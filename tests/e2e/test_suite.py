@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -32,8 +33,9 @@ class Operator:
             "HOOKLINE_INGEST_ADDRESS": free_address(),
             "HOOKLINE_SYNC_ADDRESS": free_address(),
             "HOOKLINE_EXPORT_ADDRESS": free_address(),
+            "HOOKLINE_HTTP_ADDRESS": free_address(),
             "HOOKLINE_SANDBOX_ADDRESS": free_address(),
-            "HOOKLINE_METRICS_ADDRESS": free_addresses(6),
+            "HOOKLINE_METRICS_ADDRESS": free_addresses(8),
         }
         self.started: list[asyncio.subprocess.Process] = []
         self.output = folder / "output"
@@ -61,9 +63,9 @@ class Operator:
         """Waits until the process started last has said these words, `after` so many characters."""
         await eventually(lambda: words in self.output.read_text()[after:], what=words)
 
-    async def up(self) -> psutil.Process:
+    async def up(self, **environment: str) -> psutil.Process:
         """Starts the suite and returns its supervisor once everything is healthy."""
-        process = await self.start("run", "--embedded")
+        process = await self.start("run", "--embedded", **environment)
 
         def is_up() -> bool:
             assert process.returncode is None, self.output.read_text()
@@ -184,6 +186,37 @@ async def test_one_that_does_not_react_does_not_hold_up_the_stop(operator: Opera
     assert running(children) == []
 
 
+async def metrics(operator: Operator, number: int) -> str:
+    """What the process at one of the metrics addresses has counted; empty while there is none."""
+    host, first = operator.environment["HOOKLINE_METRICS_ADDRESS"].split(":")
+    with suppress(OSError):
+        reader, writer = await asyncio.open_connection(host, int(first) + number)
+        writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
+        text = await reader.read()
+        writer.close()
+        return text.decode()
+    return ""
+
+
+@pytest.mark.parametrize("how", ["in order", "at once"])
+async def test_runs_services_as_several_processes(operator: Operator, how: str) -> None:
+    supervisor = await operator.up(HOOKLINE_PROCESSES="2")
+    # Each process of each service serves its metrics: ingest's two, export's two, sync, its worker and its scheduler.
+    counted = [await eventually(partial(metrics, operator, number)) for number in range(7)]
+    assert ["hookline_http_connections" in text for text in counted] == [True] * 2 + [False] * 5
+    children = supervisor.children(recursive=True)
+    for module, processes in (("services.ingest", 2), ("services.export", 2), ("services.sync", 0)):
+        assert len(of_module(supervisor.children(), module).children()) == processes
+    if how == "at once":
+        of_module(supervisor.children(), "services.ingest").children()[0].suspend()
+        supervisor.send_signal(signal.SIGTERM)
+        await operator.hears("stopping")
+    supervisor.send_signal(signal.SIGTERM)
+    status = await asyncio.wait_for(operator.started[0].wait(), STOP_SECONDS)
+    assert status == (1 if how == "at once" else 0)
+    assert running(children) == []
+
+
 async def test_refuses_a_second_one_on_the_same_data(operator: Operator) -> None:
     supervisor = await operator.up()
     said = await operator.refused("run", "--embedded", HOOKLINE_INGEST_ADDRESS=free_address())
@@ -194,8 +227,9 @@ async def test_refuses_a_second_one_on_the_same_data(operator: Operator) -> None
     assert supervisor.is_running()
 
 
-@pytest.mark.parametrize("setting", ["HOOKLINE_INGEST_ADDRESS", "HOOKLINE_EXPORT_ADDRESS", "HOOKLINE_METRICS_ADDRESS"])
-async def test_refuses_a_taken_port(operator: Operator, setting: str) -> None:
+@pytest.mark.parametrize("name", ["INGEST", "HTTP", "EXPORT", "METRICS"])
+async def test_refuses_a_taken_port(operator: Operator, name: str) -> None:
+    setting = f"HOOKLINE_{name}_ADDRESS"
     host, port = operator.environment[setting].split(":")
     with socket.socket() as other:
         # One that shares its port, as gRPC servers do by default.
@@ -248,6 +282,7 @@ async def test_a_database_that_refuses_is_one_sentence(operator: Operator) -> No
         HOOKLINE_INGEST_ADDRESS=free_address(),
         HOOKLINE_SYNC_ADDRESS=free_address(),
         HOOKLINE_EXPORT_ADDRESS=free_address(),
+        HOOKLINE_HTTP_ADDRESS=free_address(),
         HOOKLINE_SANDBOX_ADDRESS=free_address(),
         HOOKLINE_METRICS_ADDRESS=free_addresses(6),
     )

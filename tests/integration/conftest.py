@@ -7,6 +7,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+import pytest_asyncio
 
 from services.suite.embedded_postgres import EmbeddedPostgres
 from shared import db
@@ -108,4 +109,27 @@ async def ingest(database_url: str) -> AsyncIterator[Ingesting]:
 async def export(database_url: str) -> AsyncIterator[Exporting]:
     """The export service on the test's database."""
     async with exporting(database_url) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def module_database_url(databases: Databases) -> AsyncIterator[str]:
+    """A migrated database for all tests of a module that are marked so (`loop_scope="module"`): each takes companies
+    of its own."""
+    url = await databases.make(TEMPLATE)
+    yield url
+    await databases.drop(url)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def module_ingest(module_database_url: str) -> AsyncIterator[Ingesting]:
+    """The ingest service on the module's database."""
+    async with ingesting(module_database_url) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def module_export(module_database_url: str) -> AsyncIterator[Exporting]:
+    """The export service on the module's database."""
+    async with exporting(module_database_url) as running:
         yield running

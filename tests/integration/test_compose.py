@@ -32,6 +32,7 @@ from services.suite.embedded_postgres import EmbeddedPostgres
 from services.suite.ports import free_address
 from shared import healthcheck
 from shared.settings import Settings, is_loopback
+from tests.door import post
 from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -45,13 +46,14 @@ DOCKERFILE = [
     if line.strip()
 ]
 ENTRYPOINT: Sequence[str] = json.loads(next(rest for word, rest in DOCKERFILE if word == "ENTRYPOINT"))
-_VARIABLE = re.compile(r"\$\{(\w+)(?::\?([^}]*))?\}")
+OPTIONAL = ["HOOKLINE_PUBLIC_URL"]
+_VARIABLE = re.compile(r"\$\{(\w+)(?::-|:\?([^}]*))?\}")
 
 
 def interpolated(value: Any) -> Any:
-    """As Compose fills in variables, of whose forms the file uses one."""
+    """As Compose fills in variables, of whose forms the file uses two; the optional ones are not set."""
     if isinstance(value, str):
-        return _VARIABLE.sub(lambda match: SECRETS[match[1]], value)
+        return _VARIABLE.sub(lambda match: "" if match[1] in OPTIONAL else SECRETS[match[1]], value)
     if isinstance(value, Mapping):
         return {name: interpolated(inner) for name, inner in value.items()}
     return [interpolated(inner) for inner in value] if isinstance(value, list) else value
@@ -113,11 +115,11 @@ def test_every_service_of_the_suite_is_there() -> None:
 
 def test_what_must_be_set_is_explained() -> None:
     named = _VARIABLE.findall((ROOT / "docker-compose.yml").read_text())
-    assert {name for name, _ in named} == set(SECRETS)
-    assert all("deploy/example.env" in explanation for _, explanation in named)
+    assert {name for name, _ in named} == {*SECRETS, *OPTIONAL}
+    assert all("deploy/example.env" in explanation for name, explanation in named if name in SECRETS)
     example = (ROOT / "deploy" / "example.env").read_text()
     settings = [line for line in example.splitlines() if line and not line.startswith("#")]
-    assert sorted(settings) == sorted(f"{name}=" for name in SECRETS), "names them all, and holds no secret"
+    assert sorted(settings) == sorted(f"{name}=" for name in [*SECRETS, *OPTIONAL]), "names them all, holds no secret"
     assert ".env" in (ROOT / ".gitignore").read_text().splitlines(), "git must not take the filled-in file"
 
 
@@ -260,10 +262,10 @@ class Native:
 
         return re.sub(rf"\b({hosts}):(\d+)\b", address, text)
 
-    def published(self, service: str) -> str:
-        """Where callers on this host reach the service."""
-        [port] = SERVICES[service]["ports"]
-        return self.local(service, ":".join(port.split(":")[0::2]))
+    def published(self, service: str, port: int) -> str:
+        """Where callers on this host reach a port of the service."""
+        [named] = [one for one in SERVICES[service]["ports"] if one.endswith(f":{port}")]
+        return self.local(service, ":".join(named.split(":")[0::2]))
 
     async def check(self, name: str) -> bool:
         """Runs the service's health check once."""
@@ -362,10 +364,15 @@ async def native(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
 
 async def test_all_of_it_comes_up_works_and_stops(native: Native) -> None:
     await native.up()
-    async with AsyncClient(native.published("ingest"), native.published("export")) as client:
-        sent = await client.ingest("acme", b'{"eventType":"pix_created","eventId":"evt_1"}', platform="grapfy")
-        assert sent.event_id
-    assert re.fullmatch(r"127\.0\.0\.1:\d+", native.published("sync"))
+    async with AsyncClient(native.published("ingest", 50051), native.published("export", 50053)) as client:
+        event = b'{"eventType":"pix_created","eventId":"evt_1"}'
+        sent = await client.ingest("acme", event, platform="grapfy")
+        endpoint = await client.create_endpoint("acme", platform="grapfy")
+        door = f"http://{native.published('ingest', 8080)}"
+        assert endpoint.url == f"{door}/v1/hooks/{endpoint.token}"
+        said = await post(door, f"/v1/hooks/{endpoint.token}", event)
+        assert (said.outcome, said.content["event_id"]) == ("200 duplicate", sent.event_id)
+    assert re.fullmatch(r"127\.0\.0\.1:\d+", native.published("sync", 50052))
     await check_roles(native.postgres.dsn)
     native.signal("sync-worker", signal.SIGSTOP)
     assert not await native.check("sync-worker"), "its health check sees that it hangs"

@@ -2,9 +2,14 @@
 
 import asyncio
 import random
+from collections.abc import Iterable
 
 from hookline.ingest.v1 import ingest_service_pb2 as pb
+from services.ingest import store
+from services.ingest.mapping import Incoming, Mapped, Mapper
+from shared import db
 from shared.db import Connection
+from shared.platforms import platforms
 from tests.in_process import Ingesting, ingesting
 from tests.ledger import check_ledger
 from tests.samples import ACCEPTED, DUPLICATE, grapfy, incoming, send
@@ -45,6 +50,32 @@ async def _write(ingest: Ingesting, rng: random.Random) -> list[tuple[str, str, 
         results = await send(ingest.stub, company, events)
         answers += [(company, key, result) for key, result in zip(keys, results, strict=True)]
     return answers
+
+
+async def test_looking_first_makes_no_difference_to_what_is_said(database_url: str, connection: Connection) -> None:
+    mapper = Mapper(platforms(), 1024 * 1024)
+
+    def candidates(keys: Iterable[object], total: float = 1) -> list[store.Candidate]:
+        mapped = [mapper.map(Incoming("grapfy", "", grapfy(f"evt_{key}", total=total))) for key in keys]
+        return [store.candidate(one) for one in mapped if isinstance(one, Mapped)]
+
+    async with await db.open_pool(database_url, 1) as pool, pool.acquire() as one:
+        told = {}
+        for company, look_first in (("acme", False), ("bolt", True)):
+            first = candidates(range(10))
+            answers = [
+                # All new; known, new, and twice in a row; what was stored is stored again after a lost connection;
+                # known with another content.
+                await store.store_events(one, company, batch, look_first=look_first)
+                for batch in (first, candidates([5, 12, 5, 11, 12]), first, candidates([3, 13], total=2))
+            ]
+            told[company] = [[(lies.sequence, lies.is_new, lies.differs) for lies in batch] for batch in answers]
+    assert told["acme"] == told["bolt"]
+    assert [lies[0] for lies in told["acme"][1]] == [6, 11, 6, 12, 11]
+    assert [lies[1] for lies in told["acme"][1]] == [False, True, False, True, False]
+    assert all(is_new for _, is_new, _ in told["acme"][2])
+    assert told["acme"][3] == [(4, False, True), (13, True, False)]
+    await check_ledger(connection, {"acme": 13, "bolt": 13})
 
 
 async def test_conflicts_and_quarantine_do_not_deadlock_either(

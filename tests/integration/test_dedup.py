@@ -1,9 +1,14 @@
 """Each event once: whoever brings it, however often, with whatever content."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
+import grpc
+import pytest
+
+from hookline.client.requests import CHANNEL_OPTIONS
 from hookline.ingest.v1 import ingest_service_pb2 as pb
+from hookline.ingest.v1.ingest_service_pb2_grpc import IngestServiceStub
 from shared.db import Connection
 from tests.in_process import Ingesting, ingesting
 from tests.ledger import check_ledger
@@ -123,9 +128,60 @@ async def test_received_times_follow_the_sequence_though_the_clock_runs_backward
     await check_ledger(connection, {"acme": 30})
 
 
-async def test_an_event_that_left_the_log_is_still_a_duplicate(ingest: Ingesting, connection: Connection) -> None:
-    [first] = await send(ingest.stub, "acme", [grapfy(1)])
+async def test_the_same_event_over_two_connections_at_once_is_stored_once(
+    ingest: Ingesting, connection: Connection
+) -> None:
+    options = [*CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1)]
+    async with grpc.aio.insecure_channel(ingest.address, options) as channel:
+        stubs = (ingest.stub, IngestServiceStub(channel))
+        batches = await asyncio.gather(*(send(stub, "acme", [grapfy(n) for n in range(20)]) for stub in stubs * 4))
+    for results in zip(*batches, strict=True):
+        assert sorted(outcomes(results)) == ["ACCEPTED"] + ["DUPLICATE"] * 7
+        assert len(set(places(results))) == 1
+    await check_ledger(connection, {"acme": 20})
+
+
+async def test_the_same_event_after_a_restart_is_a_duplicate(database_url: str, connection: Connection) -> None:
+    async with ingesting(database_url) as before:
+        [first] = await send(before.stub, "acme", [grapfy(1)])
+    async with ingesting(database_url) as after:
+        results = await send(after.stub, "acme", [grapfy(1), grapfy(1, total=5), grapfy(2)])
+    assert outcomes(results) == ["DUPLICATE", "DUPLICATE", "ACCEPTED"]
+    assert places(results[:2]) == places([first]) * 2
+    assert [result.payload_differs for result in results] == [False, True, False]
+    await check_ledger(connection, {"acme": 2})
+
+
+async def remove(connection: Connection) -> None:
     await connection.execute("DELETE FROM hookline.events")
-    [again] = await send(ingest.stub, "acme", [grapfy(1, total=5)])
-    assert outcomes([again]) == ["DUPLICATE"]
-    assert (again.event_id, again.sequence, again.payload_differs) == (first.event_id, 0, True)
+
+
+async def archive(connection: Connection) -> None:
+    """As an archive does: a month that is over is detached, with all its events."""
+    await connection.execute(
+        """
+        CREATE TABLE hookline.events_2020_01 PARTITION OF hookline.events
+        FOR VALUES FROM ('2020-01-01') TO ('2020-02-01');
+        UPDATE hookline.events SET received_time = '2020-01-15';
+        ALTER TABLE hookline.events DETACH PARTITION hookline.events_2020_01;
+        """
+    )
+
+
+@pytest.mark.parametrize("leave", [remove, archive])
+async def test_an_event_that_left_the_log_is_still_a_duplicate(
+    ingest: Ingesting, connection: Connection, leave: Callable[[Connection], Awaitable[None]]
+) -> None:
+    [first] = await send(ingest.stub, "acme", [grapfy(1)])
+    await leave(connection)
+    results = await send(ingest.stub, "acme", [grapfy(1), grapfy(1, total=5), grapfy(1, total=5), grapfy(2)])
+    assert outcomes(results) == ["DUPLICATE"] * 3 + ["ACCEPTED"]
+    assert places(results) == [(first.event_id, 0)] * 3 + [(results[3].event_id, 2)]
+    assert [result.payload_differs for result in results] == [False, True, True, False]
+    answer = await ingest.stub.ListEventConflicts(
+        pb.ListEventConflictsRequest(company_id="acme", event_id=first.event_id)
+    )
+    [conflict] = answer.conflicts
+    assert (conflict.event_id, conflict.dedup_key) == (first.event_id, "1")
+    assert (conflict.payload, conflict.times_received) == (grapfy(1, total=5), 2)
+    assert await connection.fetchval("SELECT count(*) FROM hookline.events") == 1

@@ -8,6 +8,7 @@ import pytest
 
 from hookline.events.v1.error_reason_pb2 import ErrorReason
 from hookline.export.v1.event_query_service_pb2 import GetEventRequest, ListEventsRequest
+from hookline.ingest.v1 import endpoint_service_pb2 as endpoints
 from hookline.ingest.v1 import ingest_service_pb2 as pb
 from hookline.sync.v1 import sync_service_pb2 as sync
 from shared.db import Connection
@@ -129,6 +130,38 @@ async def sync_run_not_found(url: str, connection: Connection) -> Refusal:
     return refusal
 
 
+async def endpoint_not_found(url: str, connection: Connection) -> Refusal:
+    async with ingesting(url) as ingest:
+        request = endpoints.RevokeEndpointRequest(company_id="acme", endpoint_id=NOBODYS)
+        refusal = await refused(ingest.endpoints.RevokeEndpoint(request))
+    assert refusal.metadata == {"endpoint_id": NOBODYS}
+    return refusal
+
+
+async def platform_mapping_not_found(url: str, connection: Connection) -> Refusal:
+    async with ingesting(url) as ingest:
+        request = pb.DeletePlatformMappingRequest(company_id="acme", name="grapfy")
+        refusal = await refused(ingest.stub.DeletePlatformMapping(request))
+    assert refusal.metadata == {"platform": "grapfy"}
+    return refusal
+
+
+async def quarantined_event_not_found(url: str, connection: Connection) -> Refusal:
+    async with ingesting(url) as ingest:
+        request = pb.GetQuarantinedEventRequest(company_id="acme", quarantine_id=NOBODYS)
+        refusal = await refused(ingest.stub.GetQuarantinedEvent(request))
+    assert refusal.metadata == {"quarantine_id": NOBODYS}
+    return refusal
+
+
+async def signing_secret_not_found(url: str, connection: Connection) -> Refusal:
+    async with ingesting(url) as ingest:
+        request = endpoints.DeleteSigningSecretRequest(company_id="acme", source="loja")
+        refusal = await refused(ingest.endpoints.DeleteSigningSecret(request))
+    assert refusal.metadata == {"source": "loja"}
+    return refusal
+
+
 Sample = Callable[[str, Connection], Awaitable[Refusal]]
 SAMPLES: dict[str, tuple[grpc.StatusCode, Sample]] = {
     "INVALID_FIELD": (grpc.StatusCode.INVALID_ARGUMENT, invalid_field),
@@ -145,6 +178,10 @@ SAMPLES: dict[str, tuple[grpc.StatusCode, Sample]] = {
     "SOURCE_EXISTS": (grpc.StatusCode.ALREADY_EXISTS, source_exists),
     "SYNC_RUN_ACTIVE": (grpc.StatusCode.FAILED_PRECONDITION, sync_run_active),
     "SYNC_RUN_NOT_FOUND": (grpc.StatusCode.NOT_FOUND, sync_run_not_found),
+    "ENDPOINT_NOT_FOUND": (grpc.StatusCode.NOT_FOUND, endpoint_not_found),
+    "PLATFORM_MAPPING_NOT_FOUND": (grpc.StatusCode.NOT_FOUND, platform_mapping_not_found),
+    "QUARANTINED_EVENT_NOT_FOUND": (grpc.StatusCode.NOT_FOUND, quarantined_event_not_found),
+    "SIGNING_SECRET_NOT_FOUND": (grpc.StatusCode.NOT_FOUND, signing_secret_not_found),
 }
 REASONS = [name.removeprefix("ERROR_REASON_") for name, _ in ErrorReason.items() if name != "ERROR_REASON_UNSPECIFIED"]
 

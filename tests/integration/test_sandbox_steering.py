@@ -16,7 +16,7 @@ from services.sandbox.shop import SandboxShop
 from services.suite.ports import free_address
 from services.suite.samples import grapfy_payloads
 from shared.errors import OperatorError
-from shared.server import LIFELINE_FD
+from shared.processes import LIFELINE_FD
 from tests.shop_visits import EVENTS, Client, made_up, visited
 from tests.waiting import eventually
 

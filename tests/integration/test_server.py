@@ -20,13 +20,14 @@ from tests.samples import grapfy, incoming, outcomes, send
 from tests.waiting import eventually
 
 INGEST = "hookline.ingest.v1.IngestService"
+ENDPOINTS = "hookline.ingest.v1.EndpointService"
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 async def test_health_knows_each_service(ingest: Ingesting, export: Exporting) -> None:
     for channel, names in (
-        (ingest.channel, ["", INGEST]),
+        (ingest.channel, ["", INGEST, ENDPOINTS]),
         (export.channel, ["", "hookline.export.v1.ExportService", "hookline.export.v1.EventQueryService"]),
     ):
         health = health_pb2_grpc.HealthStub(channel)
@@ -48,7 +49,7 @@ async def reflected(channel: grpc.aio.Channel) -> set[str]:
 async def test_reflection_lists_the_services_unless_it_is_off(
     ingest: Ingesting, export: Exporting, database_url: str
 ) -> None:
-    assert INGEST in await reflected(ingest.channel)
+    assert await reflected(ingest.channel) >= {INGEST, ENDPOINTS, "grpc.health.v1.Health"}
     assert await reflected(export.channel) >= {
         "hookline.export.v1.ExportService",
         "hookline.export.v1.EventQueryService",

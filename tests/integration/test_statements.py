@@ -83,7 +83,8 @@ async def test_every_statement_keeps_to_one_company(connection: Connection) -> N
             bound.add(full_name)
     assert set(ALL) - bound == {
         "services.ingest.create_partitions",
-        # Reads no table: its lock is of the company and the request.
+        # Read no table: their locks are of the company and its mappings, or the request.
+        "services.ingest.lock_mappings",
         "services.sync.lock_request",
         *ACROSS_COMPANIES,
     }

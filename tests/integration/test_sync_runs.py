@@ -80,7 +80,7 @@ async def test_a_credential_of_another_key_fails_the_run(database_url: str, conn
         await connection.execute("UPDATE hookline.sources SET credential = 'x'")
         run = await all_of_it.ended(await all_of_it.trigger())
         assert run.state == pb.SYNC_RUN_STATE_FAILED
-        assert run.error == "HOOKLINE_SECRET_KEY is not the key that a credential was encrypted with."
+        assert run.error == "HOOKLINE_SECRET_KEY is not the key that a secret was encrypted with."
 
 
 async def test_a_platform_that_stays_away_is_tried_again_from_where_the_run_was(

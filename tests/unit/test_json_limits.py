@@ -2,7 +2,8 @@
 
 import pytest
 
-from services.ingest.mapping import MAX_DEPTH, Incoming, Mapped, Mapper, Reason, SetAside
+from services.ingest.mapping import Incoming, Mapped, Mapper, Reason, SetAside
+from services.ingest.payload import MAX_DEPTH
 from shared.platforms import platforms
 
 MAPPER = Mapper(platforms(), 1024 * 1024)

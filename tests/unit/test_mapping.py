@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from services.ingest.mapping import Incoming, Mapped, Mapper, Reason, Rejected, SetAside
-from shared.platforms import parse_platform, platforms
+from shared.platforms import Platform, parse_platform, platforms
 from tests.samples import grapfy
 
 MAPPER = Mapper(platforms(), 1024 * 1024)
@@ -29,12 +29,23 @@ def set_aside(payload: bytes | dict[str, Any], platform: str = "", mapper: Mappe
     return event
 
 
+def platform(name: str, fields: dict[str, Any], **settings: Any) -> Platform:
+    """A platform of a test's own."""
+    file = {"name": name, "title": name.capitalize(), "fields": fields, **settings}
+    lines = [f"{member} = {inline(value)}" for member, value in file.items()]
+    return parse_platform("\n".join(lines).encode(), f"{name}.toml")
+
+
+def inline(value: Any) -> str:
+    """A value as TOML in one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(name)} = {inline(inner)}" for name, inner in value.items()) + "}"
+    return json.dumps(value)
+
+
 def platform_of(fields: dict[str, Any], **settings: Any) -> Mapper:
     """A mapper with one platform "shop" of a test's own."""
-    lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
-    lines += ["[fields]", *(f"{name} = {json.dumps(value)}" for name, value in fields.items())]
-    toml = "\n".join(['name = "shop"', 'title = "Shop"', *lines])
-    return Mapper({"shop": parse_platform(toml.encode(), "shop.toml")}, 1024 * 1024)
+    return Mapper({"shop": platform("shop", fields, **settings)}, 1024 * 1024)
 
 
 def test_a_grapfy_event_is_recognised_and_all_its_fields_are_found() -> None:
@@ -87,7 +98,7 @@ def test_an_event_that_no_platform_recognises_is_generic() -> None:
         }
     )
     assert (event.platform, event.source, event.type, event.dedup_key) == ("generic", "generic", "sale", "17")
-    assert (event.customer_name, event.product_name, event.total) == ("Ana", "Livro", "10.50")
+    assert (event.customer_name, event.product_name, event.total) == ("Ana", "Livro, Capa", "10.50")
     assert event.currency == "USD"
     assert event.occurred_time == datetime.fromtimestamp(1_790_000_000, UTC)
 

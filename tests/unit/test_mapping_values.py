@@ -1,11 +1,16 @@
 """Totals, currencies and times: exact, or set aside with a reason."""
 
+import json
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from services.ingest.mapping import Mapper, Reason
+from services.ingest.values import MINOR_DIGITS
 from tests.unit.test_mapping import mapped, platform_of, set_aside
 
 FIELDS = {
@@ -57,6 +62,125 @@ def test_totals_keep_their_digits(text: str, amount: str | None) -> None:
 )
 def test_totals_in_hundredths(text: str, amount: str) -> None:
     assert total(text, total_unit="minor")[0] == amount
+    assert total(text, total_unit="minor", currency="BRL")[0] == amount
+
+
+def minor(amount: Any, code: str | None, **settings: Any) -> str | None:
+    mapper = shop(total_unit="minor", **settings)
+    return mapped({"type": "a", "total": amount, "currency": code}, "shop", mapper=mapper).total
+
+
+@pytest.mark.parametrize(
+    ("currency", "amount"),
+    [
+        ("BRL", "123.45"),
+        ("usd", "123.45"),
+        ("JPY", "12345"),
+        ("jpy", "12345"),
+        ("KWD", "12.345"),
+        ("CLF", "1.2345"),
+        ("ISK", "12345"),
+        ("ZZZ", "123.45"),
+        ("XAU", "123.45"),
+        ("", "123.45"),
+        (None, "123.45"),
+    ],
+)
+def test_a_minor_unit_has_as_many_digits_as_iso_4217_says(currency: str | None, amount: str) -> None:
+    assert minor(12345, currency) == amount
+    assert minor("12345", currency) == amount
+
+
+def test_the_platforms_currency_has_its_minor_unit_too() -> None:
+    assert minor(12345, None, currency="JPY") == "12345"
+    assert minor(12345, "no code", currency="KWD") == "12.345"
+    assert minor(12345, "BRL", currency="JPY") == "123.45"
+
+
+def test_a_platform_may_have_minor_units_of_its_own() -> None:
+    own = {"minor_digits": {"ISK": 2, "BRL": 0}}
+    assert [minor(12345, code, **own) for code in ("ISK", "isk", "BRL", "USD", "JPY")] == [
+        "123.45",
+        "123.45",
+        "12345",
+        "123.45",
+        "12345",
+    ]
+
+
+@given(st.integers(-(10**17), 10**17), st.sampled_from(sorted(MINOR_DIGITS)))
+def test_a_total_in_minor_units_is_the_same_amount(amount: int, currency: str) -> None:
+    text = minor(amount, currency)
+    assert text is not None
+    assert Decimal(text) * 10 ** MINOR_DIGITS[currency] == amount
+    assert "E" not in text
+
+
+def brazilian(value: Any) -> str | None:
+    return mapped({"type": "a", "total": value}, "shop", mapper=shop(total_format="brazilian")).total
+
+
+@pytest.mark.parametrize(
+    ("value", "amount"),
+    [
+        ("R$ 1.169,80", "1169.80"),
+        ("R$ 1.169", "1169"),
+        ("1169,80", "1169.80"),
+        ("1.169,8", "1169.8"),
+        ("R$1.234.567,89", "1234567.89"),
+        ("R$\u00a01.169,80", "1169.80"),
+        ("\u00a0R$\u202f1.169,80\u00a0", "1169.80"),
+        ("0,00", "0.00"),
+        ("R$ 0", "0"),
+        ("007", "7"),
+        ("-R$ 10,00", "-10.00"),
+        ("R$ -10,00", "-10.00"),
+        ("- 10", "-10"),
+        ("−10,5", "-10.5"),
+        ("197", "197"),
+        # Numbers stay numbers.
+        (1169.8, "1169.8"),
+        (1169, "1169"),
+        (-1, "-1"),
+        (None, None),
+        ("", None),
+    ],
+)
+def test_totals_as_brazilians_write_them(value: Any, amount: str | None) -> None:
+    assert brazilian(value) == amount
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["1,169.80", "1169.80", "1.1", "1.16", "1,169", "12.34.567", "1.1690", "0.169,00", "1.169,", ",50", "R$", "R$ ",
+     "US$ 10,00", "R 10", "10 R$", "R$ R$ 10", "--10", "-R$ -10", "+10", "1 169,80", "1.169.80", "1,1,1", "1e3", "NaN",
+     "1_000", "١٢", "10,00 reais", "ten", " ", "R$ 1.169,80\n1", "1.000.000.000.000.000.000,00", True, ["R$ 1"]],
+)  # fmt: skip
+def test_what_only_looks_like_a_brazilian_amount_is_set_aside(value: Any) -> None:
+    aside = set_aside({"type": "a", "total": value}, "shop", shop(total_format="brazilian"))
+    assert aside.reason == Reason.TOTAL_MALFORMED
+
+
+@given(
+    st.integers(-(10**17), 10**17),
+    st.sampled_from(["", "R$", "R$ ", "R$\u00a0", " R$  "]),
+    st.booleans(),
+    st.booleans(),
+)
+def test_a_brazilian_amount_is_the_same_amount(cents: int, sign: str, has_points: bool, minus_first: bool) -> None:
+    whole, rest = divmod(abs(cents), 100)
+    digits = f"{whole:,}".replace(",", ".") if has_points else str(whole)
+    minus = "-" if cents < 0 else ""
+    text = f"{minus}{sign}{digits},{rest:02}" if minus_first else f"{sign}{minus}{digits},{rest:02}"
+    found = brazilian(text)
+    assert found is not None
+    assert Decimal(found) * 100 == cents
+
+
+def test_a_plain_total_is_not_read_as_a_brazilian_one_nor_the_other_way() -> None:
+    body = json.dumps({"type": "a", "total": "1.169"}).encode()
+    assert mapped(body, "shop", mapper=shop()).total == "1.169"
+    assert mapped(body, "shop", mapper=shop(total_format="brazilian")).total == "1169"
 
 
 @pytest.mark.parametrize(

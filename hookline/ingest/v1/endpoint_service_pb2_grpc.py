@@ -125,7 +125,8 @@ class EndpointServiceServicer:
     def PutSigningSecret(self, request, context):
         """Stores the secret that a source's webhooks are signed with. From now on what comes to an endpoint of that source
         must be signed by it, where the platform's mapping says how; over gRPC a signature is verified when it comes along.
-        The secret before it is still good for `keep_old`.
+        The secret before it is still good for `keep_old`, any older one ends at once. The same secret again leaves the one
+        before as it is, but for its time, which can become shorter.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -57,7 +57,8 @@ class EndpointServiceStub:
     PutSigningSecret: _grpc.UnaryUnaryMultiCallable[_endpoint_service_pb2.PutSigningSecretRequest, _endpoint_service_pb2.PutSigningSecretResponse]
     """Stores the secret that a source's webhooks are signed with. From now on what comes to an endpoint of that source
     must be signed by it, where the platform's mapping says how; over gRPC a signature is verified when it comes along.
-    The secret before it is still good for `keep_old`.
+    The secret before it is still good for `keep_old`, any older one ends at once. The same secret again leaves the one
+    before as it is, but for its time, which can become shorter.
     """
     ListSigningSecrets: _grpc.UnaryUnaryMultiCallable[_endpoint_service_pb2.ListSigningSecretsRequest, _endpoint_service_pb2.ListSigningSecretsResponse]
     """Lists for which sources the company has a secret. Never the secrets."""
@@ -93,7 +94,8 @@ class EndpointServiceAsyncStub(EndpointServiceStub):
     PutSigningSecret: _aio.UnaryUnaryMultiCallable[_endpoint_service_pb2.PutSigningSecretRequest, _endpoint_service_pb2.PutSigningSecretResponse]  # type: ignore[assignment]
     """Stores the secret that a source's webhooks are signed with. From now on what comes to an endpoint of that source
     must be signed by it, where the platform's mapping says how; over gRPC a signature is verified when it comes along.
-    The secret before it is still good for `keep_old`.
+    The secret before it is still good for `keep_old`, any older one ends at once. The same secret again leaves the one
+    before as it is, but for its time, which can become shorter.
     """
     ListSigningSecrets: _aio.UnaryUnaryMultiCallable[_endpoint_service_pb2.ListSigningSecretsRequest, _endpoint_service_pb2.ListSigningSecretsResponse]  # type: ignore[assignment]
     """Lists for which sources the company has a secret. Never the secrets."""
@@ -156,7 +158,8 @@ class EndpointServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_endpoint_service_pb2.PutSigningSecretResponse, _abc.Awaitable[_endpoint_service_pb2.PutSigningSecretResponse]]:
         """Stores the secret that a source's webhooks are signed with. From now on what comes to an endpoint of that source
         must be signed by it, where the platform's mapping says how; over gRPC a signature is verified when it comes along.
-        The secret before it is still good for `keep_old`.
+        The secret before it is still good for `keep_old`, any older one ends at once. The same secret again leaves the one
+        before as it is, but for its time, which can become shorter.
         """
 
     @_abc_1.abstractmethod

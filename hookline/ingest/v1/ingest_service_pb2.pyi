@@ -68,7 +68,9 @@ class _OutcomeReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Outcome
     OUTCOME_REASON_NAME_MALFORMED: _OutcomeReason.ValueType  # 3
     """Rejected: the source, or the platform's name, is malformed."""
     OUTCOME_REASON_JSON_MALFORMED: _OutcomeReason.ValueType  # 4
-    """Quarantined: the payload is not JSON (as of RFC 8259: no NaN, no bad UTF-8, no lone surrogates)."""
+    """Quarantined: the payload is not JSON (as of RFC 8259: no NaN, no bad UTF-8, no lone surrogates), or the headers say
+    that it is a form, and it can't be read as one.
+    """
     OUTCOME_REASON_JSON_NOT_OBJECT: _OutcomeReason.ValueType  # 5
     """Quarantined: the payload is JSON but not an object."""
     OUTCOME_REASON_JSON_UNSTORABLE: _OutcomeReason.ValueType  # 6
@@ -104,7 +106,9 @@ OUTCOME_REASON_PAYLOAD_TOO_LARGE: OutcomeReason.ValueType  # 2
 OUTCOME_REASON_NAME_MALFORMED: OutcomeReason.ValueType  # 3
 """Rejected: the source, or the platform's name, is malformed."""
 OUTCOME_REASON_JSON_MALFORMED: OutcomeReason.ValueType  # 4
-"""Quarantined: the payload is not JSON (as of RFC 8259: no NaN, no bad UTF-8, no lone surrogates)."""
+"""Quarantined: the payload is not JSON (as of RFC 8259: no NaN, no bad UTF-8, no lone surrogates), or the headers say
+that it is a form, and it can't be read as one.
+"""
 OUTCOME_REASON_JSON_NOT_OBJECT: OutcomeReason.ValueType  # 5
 """Quarantined: the payload is JSON but not an object."""
 OUTCOME_REASON_JSON_UNSTORABLE: OutcomeReason.ValueType  # 6
@@ -169,7 +173,8 @@ class IncomingEvent(_message.Message):
     Empty: the platform's name. The same event under two sources is two events. Malformed: the event is rejected.
     """
     payload: _builtins.bytes
-    """The body exactly as the platform sent it: JSON in UTF-8, at most 1 MiB (a setting of the server). More, or nothing
+    """The body exactly as the platform sent it: JSON in UTF-8, or a form where the headers say so; at most 1 MiB (a setting
+    of the server). More, or nothing
     at all, is rejected; anything else that can't be understood is quarantined.
     """
     query: _builtins.str
@@ -582,11 +587,13 @@ class QuarantinedEvent(_message.Message):
     """Why it was discarded. Empty unless it was."""
     @_builtins.property
     def quarantined_time(self) -> _timestamp_pb2.Timestamp:
-        """When it came first. The same body coming again is not set aside twice."""
+        """When it came first. The same body coming again, under the same names and with the same headers, is not set aside
+        twice.
+        """
 
     @_builtins.property
     def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """The headers that a mapping reads, by their names in lower case. Only GetQuarantinedEvent sets them."""
+        """The headers that a mapping reads, and a form's content-type, by their names in lower case. Only GetQuarantinedEvent sets them."""
 
     @_builtins.property
     def discarded_time(self) -> _timestamp_pb2.Timestamp:
@@ -826,7 +833,7 @@ class RetryQuarantinedEventsResponse(_message.Message):
         @_builtins.property
         def result(self) -> Global___IngestResult:
             """ACCEPTED or DUPLICATE: it has left the quarantine. QUARANTINED: it is still not understood, and stays under its id
-            with the reason of now.
+            with the reason of now. REJECTED: it is larger than the server allows by now, and stays as it is.
             """
 
         def __init__(
@@ -847,7 +854,9 @@ class RetryQuarantinedEventsResponse(_message.Message):
     """With `filter`: goes on with the rest. Empty: there is no more to try."""
     @_builtins.property
     def retried(self) -> _containers.RepeatedCompositeFieldContainer[Global___RetryQuarantinedEventsResponse.Retried]:
-        """One for each event tried, in the request's order or the oldest first."""
+        """One for each event tried, in the request's order or the oldest first. One that another call has stored in the
+        meantime is left out.
+        """
 
     def __init__(
         self,

@@ -39,8 +39,9 @@ LIMIT :max_rows::bigint;
 -- The same span as one JSON text a row, with `before` (a comma, or nothing) in front.
 SELECT :before::text || row_to_json(r)::text
 FROM (
-    SELECT e.event_id, e.sequence, e.type, e.platform, e.source, e.dedup_key, e.customer_name, e.product_name,
-           e.total::text AS total, e.currency, coalesce(s.status, 'pending') AS status, s.error AS status_error,
+    SELECT e.event_id, e.sequence, e.type, coalesce(e.platform_type, e.type) AS platform_type, e.platform, e.source,
+           e.dedup_key, e.customer_name, e.product_name, e.total::text AS total, e.currency,
+           coalesce(s.status, 'pending') AS status, s.error AS status_error,
            hookline.rfc3339(e.occurred_time) AS occurred_time, hookline.rfc3339(e.received_time) AS received_time,
            e.payload
     FROM hookline.events e
@@ -66,9 +67,10 @@ FROM (
 
 -- name: list_events(company_id, after, upto, types, sources, statuses, occurred_start, occurred_end, received_start, received_end, max_rows, with_payload)
 -- Events of a span of the log, each with its status of now. Few rows, so their statuses are looked up one by one.
-SELECT e.event_id, e.sequence, e.source, e.platform, e.type, e.dedup_key, e.customer_name, e.product_name,
-       e.total::text AS total, e.currency, coalesce(s.status, 'pending') AS status, s.error AS status_error,
-       e.occurred_time, e.received_time, CASE WHEN :with_payload::boolean THEN e.payload END AS payload
+SELECT e.event_id, e.sequence, e.source, e.platform, e.type, coalesce(e.platform_type, e.type) AS platform_type,
+       e.dedup_key, e.customer_name, e.product_name, e.total::text AS total, e.currency,
+       coalesce(s.status, 'pending') AS status, s.error AS status_error, e.occurred_time, e.received_time,
+       CASE WHEN :with_payload::boolean THEN e.payload END AS payload
 FROM hookline.events e
 LEFT JOIN LATERAL (
     SELECT s.status, s.error FROM hookline.event_status s
@@ -90,9 +92,10 @@ LIMIT :max_rows::bigint;
 
 -- name: get_event(company_id, event_id)
 -- One event, whole, with its status of now.
-SELECT e.event_id, e.sequence, e.source, e.platform, e.type, e.dedup_key, e.customer_name, e.product_name,
-       e.total::text AS total, e.currency, coalesce(s.status, 'pending') AS status, s.error AS status_error,
-       e.occurred_time, e.received_time, e.payload
+SELECT e.event_id, e.sequence, e.source, e.platform, e.type, coalesce(e.platform_type, e.type) AS platform_type,
+       e.dedup_key, e.customer_name, e.product_name, e.total::text AS total, e.currency,
+       coalesce(s.status, 'pending') AS status, s.error AS status_error, e.occurred_time, e.received_time,
+       e.payload
 FROM hookline.events e
 LEFT JOIN LATERAL (
     SELECT s.status, s.error FROM hookline.event_status s

@@ -1,4 +1,4 @@
--- name: store_events(company_id, event_ids, sources, platforms, types, dedup_keys, customer_names, product_names, totals, currencies, occurred_times, payloads, payload_sha256s)
+-- name: store_events(company_id, event_ids, sources, platforms, types, platform_types, dedup_keys, customer_names, product_names, totals, currencies, occurred_times, payloads, payload_sha256s)
 -- Stores the new ones among a batch of events, numbers them, and gives back those that it stored; the rest were known.
 -- One statement, so that keys, numbers and events commit together or not at all, without a transaction that a frozen
 -- client could leave open on the company's row.
@@ -7,11 +7,12 @@
 -- lets a company without a row lose nothing. received_time comes from that row too, since a clock may run backwards.
 WITH incoming AS (
     SELECT *
-    FROM unnest(:event_ids::uuid[], :sources::text[], :platforms::text[], :types::text[], :dedup_keys::text[],
-                :customer_names::text[], :product_names::text[], :totals::text[], :currencies::text[],
-                :occurred_times::timestamptz[], :payloads::jsonb[], :payload_sha256s::bytea[]) WITH ORDINALITY
-        AS i (event_id, source, platform, type, dedup_key, customer_name, product_name, total, currency,
-              occurred_time, payload, payload_sha256, position)
+    FROM unnest(:event_ids::uuid[], :sources::text[], :platforms::text[], :types::text[],
+                :platform_types::text[], :dedup_keys::text[], :customer_names::text[], :product_names::text[],
+                :totals::text[], :currencies::text[], :occurred_times::timestamptz[], :payloads::jsonb[],
+                :payload_sha256s::bytea[]) WITH ORDINALITY
+        AS i (event_id, source, platform, type, platform_type, dedup_key, customer_name, product_name, total,
+              currency, occurred_time, payload, payload_sha256, position)
 ), new_keys AS (
     INSERT INTO hookline.event_keys (company_id, source, dedup_key, event_id, payload_sha256)
     SELECT :company_id::text, source, dedup_key, event_id, payload_sha256
@@ -32,9 +33,9 @@ WITH incoming AS (
     FROM incoming i JOIN new_keys USING (event_id) CROSS JOIN counter c
 ), stored AS (
     INSERT INTO hookline.events (company_id, sequence, received_time, occurred_time, event_id, source, platform, type,
-                                 dedup_key, customer_name, product_name, total, currency, payload)
+                                 platform_type, dedup_key, customer_name, product_name, total, currency, payload)
     SELECT :company_id::text, sequence, received_time, coalesce(occurred_time, received_time), event_id, source,
-           platform, type, dedup_key, customer_name, product_name, total::numeric, currency, payload
+           platform, type, platform_type, dedup_key, customer_name, product_name, total::numeric, currency, payload
     FROM numbered
 ), pending AS (
     INSERT INTO hookline.unprocessed (company_id, sequence)
@@ -64,28 +65,24 @@ ORDER BY i.source COLLATE "C", i.dedup_key COLLATE "C", i.payload_sha256
 ON CONFLICT (company_id, source, dedup_key, payload_sha256) DO UPDATE
 SET times_received = c.times_received + excluded.times_received;
 
--- name: store_quarantined(company_id, sources, payload_sha256s, quarantine_ids, platforms, reasons, messages, payloads, times)
--- Sets aside what could not be understood, each body once; a body that comes again is counted, and keeps its first id.
+-- name: store_quarantined(company_id, sources, payload_sha256s, quarantine_ids, platforms, reasons, messages, payloads, times, named_sources, named_platforms, headers)
+-- Sets aside what could not be understood, once; what comes again is counted and keeps its first id, discarded or not,
+-- with the reason of now. Sorted for the same reason as keys.
 INSERT INTO hookline.quarantine AS q
-    (company_id, source, payload_sha256, quarantine_id, platform, reason, message, payload, times_received)
+    (company_id, source, payload_sha256, quarantine_id, platform, reason, message, payload, times_received,
+     named_source, named_platform, headers)
 SELECT :company_id::text, i.source, i.payload_sha256, i.quarantine_id, i.platform, i.reason, i.message, i.payload,
-       i.times
+       i.times, i.named_source, i.named_platform, i.headers
 FROM unnest(:sources::text[], :payload_sha256s::bytea[], :quarantine_ids::uuid[], :platforms::text[],
-            :reasons::text[], :messages::text[], :payloads::bytea[], :times::bigint[])
-    AS i (source, payload_sha256, quarantine_id, platform, reason, message, payload, times)
+            :reasons::text[], :messages::text[], :payloads::bytea[], :times::bigint[], :named_sources::text[],
+            :named_platforms::text[], :headers::jsonb[])
+    AS i (source, payload_sha256, quarantine_id, platform, reason, message, payload, times, named_source,
+          named_platform, headers)
 ORDER BY i.source COLLATE "C", i.payload_sha256
 ON CONFLICT (company_id, source, payload_sha256) DO UPDATE
-SET times_received = q.times_received + excluded.times_received
+SET times_received = q.times_received + excluded.times_received, platform = excluded.platform,
+    reason = excluded.reason, message = excluded.message
 RETURNING q.source, q.payload_sha256, q.quarantine_id;
-
--- name: list_quarantined(company_id, before_id, max_rows, prefix_bytes)
--- A page of the quarantine, newest first. Its ids are version 7 UUIDs: the order of ids is the order of arrival.
-SELECT quarantine_id, source, platform, reason, message, quarantined_time, times_received,
-       octet_length(payload)::bigint AS payload_size, substring(payload FROM 1 FOR :prefix_bytes::int) AS payload_prefix
-FROM hookline.quarantine
-WHERE company_id = :company_id::text AND (:before_id::uuid IS NULL OR quarantine_id < :before_id::uuid)
-ORDER BY quarantine_id DESC
-LIMIT :max_rows::int;
 
 -- name: mark_events(company_id, event_ids, statuses, errors)
 -- Notes statuses, numbered from the company's row, and says of each mark's position whether it changed anything;

@@ -1,4 +1,5 @@
-"""Credentials of sources, encrypted at rest with a key that PostgreSQL never sees."""
+"""Secrets of companies, encrypted at rest with a key that PostgreSQL never sees: credentials of sources (sync), signing
+secrets (ingest)."""
 
 from cryptography.fernet import Fernet, InvalidToken
 
@@ -14,13 +15,13 @@ class Vault:
         except ValueError:
             raise OperatorError("HOOKLINE_SECRET_KEY is no key: it must be 32 bytes in URL-safe base64.") from None
 
-    def encrypt(self, credential: str) -> bytes:
+    def encrypt(self, secret: str) -> bytes:
         """A different text each time."""
-        return self._fernet.encrypt(credential.encode())
+        return self._fernet.encrypt(secret.encode())
 
     def decrypt(self, encrypted: bytes) -> str:
         """Raises OperatorError when it was encrypted with another key."""
         try:
             return self._fernet.decrypt(encrypted).decode()
         except InvalidToken:
-            raise OperatorError("HOOKLINE_SECRET_KEY is not the key that a credential was encrypted with.") from None
+            raise OperatorError("HOOKLINE_SECRET_KEY is not the key that a secret was encrypted with.") from None

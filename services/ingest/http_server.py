@@ -1,0 +1,82 @@
+"""uvicorn within our process: our loop, our signals, our socket, our way to stop."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+import uvicorn
+from prometheus_client import Gauge
+
+from services.ingest.http_connection import Application, Config, Connection
+from shared.settings import Settings
+from shared.sockets import listening, require_allowed, taken
+
+NOTICE_SECONDS = 0.1
+"""Between the word that the door closes and its closing: what is just on its way is answered, each time as the last of
+its connection."""
+
+CONNECTIONS = Gauge("hookline_http_connections", "Connections to the door.")
+_log = structlog.get_logger()
+
+
+@asynccontextmanager
+async def serving(settings: Settings, app: Application, stopping: asyncio.Event) -> AsyncIterator[None]:
+    """Serves an application at `http_address` until `stopping` is set or the block ends; requests under way then get
+    `drain_seconds`, and are cancelled.
+
+    Raises OperatorError when the address can't be had or may not be used.
+    """
+    address = settings.http_address
+    require_allowed(settings, address)
+    try:
+        listener = listening(address, shared=settings.processes > 1)
+    except OSError:
+        raise taken(address) from None
+    config = Config(app, settings, stopping)
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    config.tell_the_time()
+    # Not `serve`: it takes the process's signals, and looks ten times a second whether to end.
+    await server.startup(sockets=[listener])
+    CONNECTIONS.set_function(lambda: len(server.server_state.connections))
+    caring = asyncio.create_task(_look_after(config, server))
+    closing = asyncio.create_task(_close_when(stopping, server, listener, settings.drain_seconds))
+    _log.info("serving", address=address)
+    try:
+        yield
+    finally:
+        stopping.set()
+        await closing
+        caring.cancel()
+        _log.info("stopped", address=address)
+
+
+async def _look_after(config: Config, server: uvicorn.Server) -> None:
+    while True:
+        config.tell_the_time()
+        now = asyncio.get_running_loop().time()
+        for connection in list(server.server_state.connections):
+            if isinstance(connection, Connection):
+                connection.look_after(now)
+        await asyncio.sleep(0.5)
+
+
+async def _close_when(
+    stopping: asyncio.Event, server: uvicorn.Server, listener: socket.socket, drain_seconds: float
+) -> None:
+    await stopping.wait()
+    try:
+        async with asyncio.timeout(drain_seconds):
+            await asyncio.sleep(NOTICE_SECONDS)
+            await server.shutdown(sockets=[listener])
+    except TimeoutError:
+        state = server.server_state
+        tasks = list(state.tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for connection in list(state.connections):
+            connection.transport.abort()
