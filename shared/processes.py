@@ -90,7 +90,9 @@ def one_of_several(settings: Settings) -> Settings | None:
 def tell_that_it_serves() -> None:
     """Tells the parent, if this process is one of several."""
     if descriptor := os.environ.pop(_SERVING_FD, None):
-        os.write(int(descriptor), b"\n")
+        # A parent that is gone need not be told; its lifeline ends this process.
+        with suppress(BrokenPipeError):
+            os.write(int(descriptor), b"\n")
         os.close(int(descriptor))
 
 
@@ -167,7 +169,9 @@ class _Parent:
             if await serving.read(1):
                 served.set()
             status = await process.wait()
-            if not served.is_set():
+            # Others serve already when a later one starts: killed from outside, it is only started again.
+            was_killed = number > 0 and status < 0
+            if not served.is_set() and not was_killed:
                 raise why_ended(f"Process {number}", status, "serving")
             return status
 

@@ -38,6 +38,8 @@ class Episode:
 
 
 async def kill_ingest(suite: Suite, rng: random.Random) -> None:
+    # Its children may answer for a while after it has died.
+    await eventually(lambda: suite.process("ingest").returncode is None, what="ingest runs")
     process = suite.process("ingest")
     process.kill()
     await process.wait()
@@ -50,10 +52,16 @@ async def kill_postgres(suite: Suite, rng: random.Random) -> None:
 
 
 async def kill_a_child(suite: Suite, rng: random.Random) -> None:
-    """One of the processes as which ingest runs."""
-    children = psutil.Process(suite.process("ingest").pid).children()
-    assert len(children) == suite.settings.processes, "ingest runs as one process"
-    rng.choice(children).kill()
+    """One of the processes as which ingest runs; of those of the moment, for one may not be back yet."""
+    assert suite.settings.processes > 1, "ingest has no children"
+
+    def children() -> Sequence[psutil.Process]:
+        try:
+            return psutil.Process(suite.process("ingest").pid).children()
+        except psutil.NoSuchProcess:
+            return []
+
+    rng.choice(await eventually(children, what="ingest has children")).kill()
 
 
 async def kill_a_backend(suite: Suite, rng: random.Random) -> None:

@@ -17,7 +17,7 @@ from services.ingest import http_server
 from services.ingest.committer import Committer
 from services.ingest.endpoint_servicer import EndpointServicer
 from services.ingest.http import Hooks
-from services.ingest.maintenance import keep_partitions_ahead
+from services.ingest.maintenance import keep_partitions_ahead, keep_pending_lists_short
 from services.ingest.mapping import Mapper
 from services.ingest.registry import Registry
 from services.ingest.servicer import IngestServicer
@@ -54,8 +54,12 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
             ingest_service_pb2_grpc.add_IngestServiceServicer_to_server(servicer, grpc_server)
             endpoint_service_pb2_grpc.add_EndpointServiceServicer_to_server(endpoints, grpc_server)
 
-        listening = registry.keep_listening(settings.required_database_url)
-        async with _beside(keep_partitions_ahead(pool), listening):
+        work = (
+            keep_partitions_ahead(pool),
+            keep_pending_lists_short(pool, lambda: committer.stored),
+            registry.keep_listening(settings.required_database_url),
+        )
+        async with _beside(*work):
             # The door opens first: where gRPC says that it serves, all does.
             async with (
                 http_server.serving(settings, hooks, stopping),

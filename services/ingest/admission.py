@@ -26,12 +26,17 @@ class Shares:
         self._beside = ""
         self._beside_bytes = 0
 
+    def has_room(self, company_id: str, size: int) -> bool:
+        """Whether `take` would take that now."""
+        held = self._held.get(company_id, 0)
+        return held + size <= self._left - size or self._is_beside(held)
+
     def take(self, company_id: str, size: int, share: float = 1) -> bool:
         """Takes bytes for a company, which then holds at most `share` of those left. False when it would hold more."""
         held = self._held.get(company_id, 0)
         if held + size <= share * (self._left - size):
             self._left -= size
-        elif held == 0 and self._beside_bytes == 0:
+        elif self._is_beside(held):
             self._beside, self._beside_bytes = company_id, size
         else:
             return False
@@ -50,6 +55,9 @@ class Shares:
             size -= beside
         self._left += size
 
+    def _is_beside(self, held: int) -> bool:
+        return held == 0 and self._beside_bytes == 0
+
 
 class Admission:
     """Lets requests in while their companies' shares of `max_bytes` last. As many bytes again may wait to get in."""
@@ -61,6 +69,11 @@ class Admission:
         # By company, in the order of their turns.
         self._waiting: dict[str, deque[tuple[int, asyncio.Future[bool]]]] = {}
         self._is_closed = False
+
+    def check(self, company_id: str, size: int) -> None:
+        """Raises IngestQueueFull when `enter` would, without `wait`. Keeps no room."""
+        if not self._queued.has_room(company_id, size):
+            raise IngestQueueFull(RETRY_SECONDS)
 
     async def enter(self, company_id: str, size: int, *, wait: bool) -> None:
         """Lets a request in; `leave` is to be called for its bytes.

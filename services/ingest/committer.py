@@ -146,6 +146,8 @@ class Committer:
         self._pool = pool
         self._writers = writers
         self._admission = Admission(max_queued_bytes)
+        self.stored = 0
+        """New events so far."""
         self._queues: dict[str, _Queue] = {}
         # Those with a batch to begin, in the order of their turns.
         self._ring: dict[str, _Queue] = {}
@@ -154,6 +156,11 @@ class Committer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_idle = asyncio.Event()
         self._is_idle.set()
+
+    def check_room(self, company_id: str, payload_sizes: Sequence[int]) -> None:
+        """Raises IngestQueueFull when `submit` would, without `wait`, if it were called now."""
+        if payload_sizes:
+            self._admission.check(company_id, EVENT_BYTES * len(payload_sizes) + sum(payload_sizes))
 
     async def submit(self, company_id: str, events: Sequence[Mapped | SetAside | Rejected], *, wait: bool) -> Results:
         """Queues events; the future gives a result for each, in order, once all of them are committed.
@@ -303,7 +310,9 @@ class Committer:
             await self._store(connection, queue, items[:middle])
             await self._store(connection, queue, items[middle:])
             return
-        queue.looks_first = sum(not lies.is_new for lies in stored) > KNOWN_SHARE * len(stored)
+        known = sum(not lies.is_new for lies in stored)
+        queue.looks_first = known > KNOWN_SHARE * len(stored)
+        self.stored += len(stored) - known
         for item, lies in zip(items, stored, strict=True):
             outcome = Outcome.ACCEPTED if lies.is_new else Outcome.DUPLICATE
             self._settle(item, Result(outcome, str(lies.event_id), lies.sequence or 0, payload_differs=lies.differs))

@@ -236,6 +236,9 @@ class Connection(HttpToolsProtocol):
         self._end(is_whole=False)
 
     def _write(self, answer: Answer, is_last: bool, *, has_body: bool = True) -> None:
+        if self.transport.is_closing():
+            # The sender is gone.
+            return
         last = b"connection: close\r\n\r\n" if is_last else b"\r\n"
         body = answer.body if has_body else b""
         self.transport.write(b"".join((STATUS_LINE[answer.status], self._server.head, answer.head, last, body)))

@@ -10,6 +10,7 @@ import uvicorn
 from prometheus_client import Gauge
 
 from services.ingest.http_connection import Application, Config, Connection
+from shared import logs
 from shared.settings import Settings
 from shared.sockets import listening, require_allowed, taken
 
@@ -60,8 +61,17 @@ async def _look_after(config: Config, server: uvicorn.Server) -> None:
         now = asyncio.get_running_loop().time()
         for connection in list(server.server_state.connections):
             if isinstance(connection, Connection):
-                connection.look_after(now)
+                _look_after_one(connection, now)
         await asyncio.sleep(0.5)
+
+
+def _look_after_one(connection: Connection, now: float) -> None:
+    try:
+        connection.look_after(now)
+    except Exception as error:
+        # The time goes on for all the others.
+        _log.error("connection_failed", **logs.describe(error))
+        connection.transport.abort()
 
 
 async def _close_when(

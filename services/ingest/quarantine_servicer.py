@@ -9,10 +9,10 @@ from hookline.ingest.v1 import ingest_service_pb2 as pb
 from services.ingest import conversion
 from services.ingest import quarantine_store as store
 from services.ingest.committer import Committer, Outcome, Result
-from services.ingest.mapping import Incoming, Mapped, Mapper, Rejected, Rules, SetAside
+from services.ingest.mapping import Incoming, Mapped, Rejected, Rules, SetAside
 from services.ingest.quarantine_store import ConflictKey, Sized, Whole
 from services.ingest.registry import Registry
-from services.ingest.turns import map_in_turns
+from services.ingest.turns import Turns
 from shared import db, page_tokens, requests
 from shared.errors import InvalidField, QuarantinedEventNotFound, Violation
 from shared.interceptors import Context
@@ -27,7 +27,7 @@ CONFLICT_BYTES = 8 * 1024 * 1024
 class QuarantineServicer:
     """What it needs is set by the servicer that it is a part of."""
 
-    _mapper: Mapper
+    _turns: Turns
     _registry: Registry
     _committer: Committer
     _pool: db.Pool
@@ -152,7 +152,7 @@ class QuarantineServicer:
             there = await store.load(connection, company_id, ids)
         # One that is gone by now was stored by another call.
         lying = [there[quarantine_id] for quarantine_id in ids if quarantine_id in there]
-        tried = await map_in_turns(self._mapper, map(as_it_came, lying), rules)
+        tried = await self._turns.map(company_id, map(as_it_came, lying), rules)
         # Nobody waits for these: where the queue is full, what comes in goes first.
         submitted = await self._committer.submit(
             company_id, [one for one in tried if isinstance(one, Mapped)], wait=True

@@ -14,7 +14,7 @@ from services.ingest.mapping import Mapper, Rules
 from services.ingest.platform_servicer import PlatformServicer
 from services.ingest.quarantine_servicer import QuarantineServicer
 from services.ingest.registry import Registry
-from services.ingest.turns import map_in_turns
+from services.ingest.turns import Turns
 from shared import db, requests
 from shared.errors import InvalidField, ServerStopping, Violation
 from shared.interceptors import Context
@@ -40,6 +40,7 @@ class IngestServicer(PlatformServicer, QuarantineServicer, ingest_service_pb2_gr
 
     def __init__(self, mapper: Mapper, registry: Registry, committer: Committer, pool: db.Pool) -> None:
         self._mapper = mapper
+        self._turns = Turns(mapper)
         self._registry = registry
         self._committer = committer
         self._pool = pool
@@ -113,8 +114,11 @@ class IngestServicer(PlatformServicer, QuarantineServicer, ingest_service_pb2_gr
     async def _submit(self, company_id: str, events: Sequence[pb.IncomingEvent], *, wait: bool) -> Results:
         if len(events) > MAX_EVENTS:
             raise InvalidField(Violation("events", f"{len(events)} events; at most {MAX_EVENTS} in a batch"))
+        if not wait:
+            # Refused before it is mapped, a flood costs little.
+            self._committer.check_room(company_id, [len(event.payload) for event in events])
         rules = await self._rules(company_id)
-        mapped = await map_in_turns(self._mapper, map(to_incoming, events), rules)
+        mapped = await self._turns.map(company_id, map(to_incoming, events), rules)
         return await self._committer.submit(company_id, mapped, wait=wait)
 
     async def _rules(self, company_id: str) -> Rules:

@@ -205,3 +205,8 @@ async def create_partitions(connection: Connection, months_ahead: int) -> list[s
     """Makes the monthly partitions that are missing; gives their names."""
     rows = await _sql.fetch(connection, "create_partitions", months_ahead=months_ahead)
     return [row["name"] for row in rows]
+
+
+async def merge_pending(connection: Connection) -> None:
+    """Merges what new events have left for the indexes of payloads and words, unless another process is at it."""
+    await _sql.fetch(connection, "merge_pending")

@@ -83,6 +83,7 @@ async def test_every_statement_keeps_to_one_company(connection: Connection) -> N
             bound.add(full_name)
     assert set(ALL) - bound == {
         "services.ingest.create_partitions",
+        "services.ingest.merge_pending",
         # Read no table: their locks are of the company and its mappings, or the request.
         "services.ingest.lock_mappings",
         "services.sync.lock_request",

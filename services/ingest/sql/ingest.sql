@@ -126,3 +126,17 @@ SELECT position, unchanged FROM found;
 -- name: create_partitions(months_ahead)
 -- Of no company's: the months are the same for all.
 SELECT name FROM hookline.create_event_partitions(:months_ahead::int) AS name;
+
+-- name: merge_pending()
+-- Of no company's: the indexes are those of all. Only this month's partition gets new events; what the last ones of a
+-- month leave is merged by autovacuum. The lock goes with the statement: processes at the same work would wait for each
+-- other and find nothing left to do.
+WITH lock AS MATERIALIZED (
+    SELECT pg_try_advisory_xact_lock(hashtext('hookline.merge_pending')) AS is_mine
+)
+SELECT gin_clean_pending_list(i.indexrelid)
+FROM lock
+JOIN pg_index i ON lock.is_mine
+JOIN pg_class c ON c.oid = i.indexrelid
+JOIN pg_am a ON a.oid = c.relam AND a.amname = 'gin'
+WHERE i.indrelid = to_regclass('hookline.events_' || to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY_MM'));
