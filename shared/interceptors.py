@@ -18,7 +18,14 @@ from google.protobuf.message import Message
 from prometheus_client import Counter, Gauge, Histogram
 
 from shared import logs
-from shared.errors import DeadlineExceeded, HooklineError, InternalError, MalformedMessage, MethodNotFound
+from shared.errors import (
+    DeadlineExceeded,
+    HooklineError,
+    InternalError,
+    MalformedMessage,
+    MethodNotFound,
+    ReaderStalled,
+)
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
@@ -58,11 +65,12 @@ class _Call:
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps every method. Unary calls are cut off after `max_call_seconds`, or the caller's deadline if sooner;
-    streams only by their callers. `log_all`: calls that succeed are logged too."""
+    """Wraps every method. Unary calls are cut off after `max_call_seconds`, or the caller's deadline if sooner; streams
+    when their caller takes nothing for `stall_seconds`. `log_all`: calls that succeed are logged too."""
 
-    def __init__(self, max_call_seconds: float, *, log_all: bool = False) -> None:
+    def __init__(self, max_call_seconds: float, stall_seconds: float, *, log_all: bool = False) -> None:
         self._max_call_seconds = max_call_seconds
+        self._stall_seconds = stall_seconds
         # Asked once: a call that is not logged should not cost the asking.
         self._log_all = log_all
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
@@ -148,7 +156,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             # Closed here and now, not when collected: what the handler holds is released with the call.
             async with aclosing(responses):
                 async for response in responses:
-                    await context.write(response)
+                    try:
+                        async with asyncio.timeout(self._stall_seconds):
+                            await context.write(response)
+                    except TimeoutError:
+                        raise ReaderStalled(self._stall_seconds) from None
             return None
 
         is_unary = not (handler.request_streaming or handler.response_streaming)

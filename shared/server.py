@@ -78,7 +78,9 @@ async def serving(
             "HOOKLINE_ALLOW_INSECURE=true allows it, behind something that has both."
         )
     server = grpc.aio.server(
-        interceptors=[CallInterceptor(settings.max_call_seconds, log_all=settings.log_level == "debug")],
+        interceptors=[
+            CallInterceptor(settings.max_call_seconds, settings.stall_seconds, log_all=settings.log_level == "debug")
+        ],
         options=[
             # Sharing a port by accident would split the calls between two databases.
             ("grpc.so_reuseport", 0),

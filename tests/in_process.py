@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import grpc
+from cryptography.fernet import Fernet
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from hookline.client.requests import CHANNEL_OPTIONS
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from hookline.export.v1.export_service_pb2_grpc import ExportServiceAsyncStub
     from hookline.ingest.v1.ingest_service_pb2_grpc import IngestServiceAsyncStub
 
+SECRET_KEY = Fernet.generate_key().decode()
 Main = Callable[[Settings, asyncio.Event], Awaitable[None]]
 
 
@@ -73,7 +75,7 @@ async def exporting(database_url: str, **settings: Any) -> AsyncIterator[Exporti
 async def _running(
     main: Main, address: str, database_url: str, **settings: Any
 ) -> AsyncIterator[tuple[str, grpc.aio.Channel, asyncio.Event, asyncio.Future[None]]]:
-    settings = {"database_url": database_url, "drain_seconds": 2, **settings}
+    settings = {"database_url": database_url, "secret_key": SECRET_KEY, "drain_seconds": 2, **settings}
     stopping = asyncio.Event()
     service = asyncio.ensure_future(main(Settings(**settings), stopping))
     # A channel of its own: not one that other tests have used, with their time-outs and their server of this port.

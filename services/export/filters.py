@@ -20,11 +20,22 @@ class Filter(msgspec.Struct, frozen=True):
 
     types: Sequence[str] | None = None
     sources: Sequence[str] | None = None
+    platforms: Sequence[str] | None = None
     statuses: Sequence[Status] | None = None
     occurred_start: datetime | None = None
     occurred_end: datetime | None = None
     received_start: datetime | None = None
     received_end: datetime | None = None
+    min_total: str | None = None
+    """A plain decimal number, as `max_total`."""
+    max_total: str | None = None
+    currency: str | None = None
+    customer: str | None = None
+    """Words of the customer's name, the last one perhaps only begun."""
+    payload_contains: str | None = None
+    """A JSON object."""
+    text: str | None = None
+    """Words of the customer's and product's names, or an id."""
 
     @property
     def is_indexed(self) -> bool:

@@ -5,9 +5,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+import asyncpg
 import msgspec
 
+from services.export.column_expressions import expressions
 from services.export.filters import Filter, Status
+from services.export.formats import Format
 from shared.db import Connection
 from shared.statements import Statements
 
@@ -15,11 +18,13 @@ _sql = Statements("services.export")
 _ASCENDING, _DESCENDING = "ORDER BY e.sequence ASC", "ORDER BY e.sequence DESC"
 
 
-class Mark(msgspec.Struct, frozen=True):
-    """A moment in a company's log: its last event and its last change of a status."""
+class Mark(msgspec.Struct, frozen=True, array_like=True):
+    """A moment in a company's log: its last event and its last change of a status, and how often something had been
+    erased by then."""
 
-    last_sequence: int
-    last_change: int
+    last_sequence: int = 0
+    last_change: int = 0
+    erasure_epoch: int = 0
 
 
 class Span(msgspec.Struct, frozen=True):
@@ -37,6 +42,7 @@ class Event(msgspec.Struct, frozen=True):
     source: str
     platform: str
     type: str
+    platform_type: str
     dedup_key: str
     customer_name: str | None
     product_name: str | None
@@ -52,7 +58,16 @@ class Event(msgspec.Struct, frozen=True):
 async def mark(connection: Connection, company_id: str) -> Mark:
     """Where the company's log stands now. A company without events stands at 0."""
     rows = await _sql.fetch(connection, "mark", company_id=company_id)
-    return Mark(**rows[0]) if rows else Mark(0, 0)
+    return Mark(**rows[0]) if rows else Mark()
+
+
+async def knows_time_zone(connection: Connection, time_zone: str) -> bool:
+    """Whether PostgreSQL can show times in this zone."""
+    try:
+        await _sql.fetch(connection, "clock_in_zone", time_zone=time_zone)
+    except asyncpg.InvalidParameterValueError:
+        return False
+    return True
 
 
 class PageTooLargeError(Exception):
@@ -70,9 +85,10 @@ class Page(msgspec.Struct, frozen=True):
         return sum(map(len, self.data))
 
 
-async def csv_page(
+async def export_page(
     connection: Connection,
     company_id: str,
+    file_format: Format,
     span: Span,
     last_change: int,
     which: Filter,
@@ -80,12 +96,12 @@ async def csv_page(
     limit: int,
     max_bytes: int | None,
 ) -> Page:
-    """Lines of CSV for the events of a span that match, at most `limit`; statuses as of `last_change`.
+    """Lines of the file for the events of a span that match, at most `limit`; statuses as of `last_change`.
 
     Raises PageTooLargeError when they come to more than `max_bytes`; the connection stays good.
     """
-    query = _sql.inlined(
-        "csv_page",
+    page = _sql.inlined(
+        "export_page",
         company_id=company_id,
         after=span.after,
         upto=span.upto,
@@ -93,33 +109,12 @@ async def csv_page(
         max_rows=limit,
         **msgspec.structs.asdict(which),
     )
-    return await _copy(connection, _ordered(query, newest_first), max_bytes)
-
-
-async def json_page(
-    connection: Connection,
-    company_id: str,
-    span: Span,
-    last_change: int,
-    which: Filter,
-    newest_first: bool,
-    limit: int,
-    max_bytes: int | None,
-    before: str,
-) -> Page:
-    """The same as lines of JSON, each with `before` in front."""
-    query = _sql.inlined(
-        "json_page",
-        company_id=company_id,
-        after=span.after,
-        upto=span.upto,
-        last_change=last_change,
-        max_rows=limit,
-        before=before,
-        **msgspec.structs.asdict(which),
-    )
+    page = _ordered(page, newest_first).replace("e.event_id AS columns", expressions(file_format))
+    if not file_format.kind.is_json:
+        return await _copy(connection, page, max_bytes, delimiter=file_format.dialect.delimiter)
+    rows = _sql.inlined("json_rows", before=file_format.before_row).replace("SELECT 1 AS page", page)
     # Quote and delimiter are characters that JSON never holds as they are: its lines go out byte for byte.
-    return await _copy(connection, _ordered(query, newest_first), max_bytes, quote="\x01", delimiter="\x02")
+    return await _copy(connection, rows, max_bytes, quote="\x01", delimiter="\x02")
 
 
 async def _copy(connection: Connection, query: str, max_bytes: int | None, **options: str) -> Page:

@@ -214,8 +214,8 @@ class EventFilter(_message.Message):
     PAYLOAD_CONTAINS_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     customer: _builtins.str
-    """Every one of these words is in the customer's name, whatever its case: "silva mari" is not "Maria Silva", "maria" is.
-    At most 200 characters.
+    """Every one of these words is in the customer's name, in any order and case; the last one may be only begun, as while
+    it is typed: "silva mar" finds "Maria Silva". At most 200 characters.
     """
     min_total: _builtins.str
     """The total is at least this much. Give `currency` with it, or amounts of all currencies are compared as numbers.
@@ -230,8 +230,8 @@ class EventFilter(_message.Message):
     and for a list each of its items is among the payload's items. At most 4 KiB; an empty object means nothing.
     """
     text: _builtins.str
-    """Every one of these words is in the customer's or the product's name, whatever its case; or the whole text is the
-    event's id or its dedup key. At most 200 characters.
+    """Every one of these words is in the customer's or the product's name, in any order and case, the last one perhaps
+    only begun; or the whole text is the event's id or its dedup key. At most 200 characters.
     """
     @_builtins.property
     def types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

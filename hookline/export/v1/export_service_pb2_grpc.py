@@ -60,7 +60,7 @@ class ExportServiceServicer:
         FAILED_PRECONDITION and the reason.
 
         The server reads only as fast as the caller does. A caller that takes nothing for longer than the server's
-        HOOKLINE_EXPORT_STALL_SECONDS is dropped (ABORTED, or CANCELLED where that can't be told any more).
+        HOOKLINE_STALL_SECONDS is dropped: ABORTED.
         No event matches: a file without rows, and a trailer.
         INVALID_ARGUMENT: `company_id` is missing or malformed, no format, a negative limit, a filter that can't hold,
         unknown columns, a time zone that there is not, CSV settings with another format, or a resume token that this RPC
