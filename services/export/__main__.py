@@ -1,6 +1,7 @@
 """The export service's process: `python -m services.export`."""
 
 import asyncio
+from contextlib import aclosing
 
 import grpc
 
@@ -10,9 +11,11 @@ from hookline.export.v1 import (
     export_service_pb2,
     export_service_pb2_grpc,
 )
+from services.export.cache import Cache
 from services.export.query_servicer import EventQueryServicer
 from services.export.resuming import ResumeTokens
 from services.export.servicer import ExportServicer
+from services.export.watching import Tails
 from shared import db, server
 from shared.migrate import check_migrated
 from shared.settings import Settings
@@ -24,6 +27,7 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
     async with (
         await _open_pool(settings, settings.database_connections) as queries,
         await _open_pool(settings, settings.export_connections) as exports,
+        aclosing(Cache(settings.redis_url)) as cache,
     ):
         async with queries.acquire() as connection:
             await check_migrated(connection)
@@ -31,7 +35,7 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
         def register(grpc_server: grpc.aio.Server) -> None:
             export_service_pb2_grpc.add_ExportServiceServicer_to_server(ExportServicer(exports, tokens), grpc_server)
             event_query_service_pb2_grpc.add_EventQueryServiceServicer_to_server(
-                EventQueryServicer(queries), grpc_server
+                EventQueryServicer(queries, cache, Tails(queries, stopping)), grpc_server
             )
 
         names = [

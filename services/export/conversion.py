@@ -3,13 +3,16 @@
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from hookline.events.v1 import events_pb2
+from services.export import store
 from services.export.containment import NotContainableError, contained
 from services.export.filters import Filter, Status
 from services.export.store import Event
+from shared.db import Connection
 from shared.errors import InvalidField, Violation
 
 MAX_FILTER_VALUES = 100
@@ -116,6 +119,20 @@ def is_newest_first(order: events_pb2.EventOrder.ValueType, *, default: bool) ->
             return False
         case _:
             raise InvalidField(Violation("order", "must be NEWEST_FIRST or OLDEST_FIRST"))
+
+
+def zone(name: str) -> str:
+    """A time zone's name, "UTC" for none. Raises InvalidField when there is no such zone."""
+    try:
+        return ZoneInfo(name or "UTC").key
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise InvalidField(Violation("time_zone", "is no IANA time zone, such as America/Sao_Paulo")) from None
+
+
+async def check_zone(connection: Connection, time_zone: str) -> None:
+    """Raises InvalidField when PostgreSQL, whose list may be an older one than ours, does not know the zone."""
+    if time_zone != "UTC" and not await store.knows_time_zone(connection, time_zone):
+        raise InvalidField(Violation("time_zone", "is none that the database knows"))
 
 
 def from_event(company_id: str, event: Event) -> events_pb2.Event:

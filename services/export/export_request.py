@@ -2,7 +2,6 @@
 
 import hashlib
 from dataclasses import dataclass
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from hookline.export.v1 import export_service_pb2 as pb
 from services.export import compression, conversion, formats
@@ -66,7 +65,7 @@ def read(request: pb.ExportEventsRequest) -> ExportRequest:
 
 
 def _format(request: pb.ExportEventsRequest) -> Format:
-    time_zone = zone(request.time_zone)
+    time_zone = conversion.zone(request.time_zone)
     _check_columns(request)
     names = list(request.columns)
     if request.format == pb.EXPORT_FORMAT_CSV:
@@ -104,14 +103,6 @@ def _check_columns(request: pb.ExportEventsRequest) -> None:
         if name in seen:
             raise InvalidField(Violation(f"columns[{position}]", "is there twice"))
         seen.add(name)
-
-
-def zone(name: str) -> str:
-    """A time zone's name, "UTC" for none. Raises InvalidField when there is no such zone."""
-    try:
-        return ZoneInfo(name or "UTC").key
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise InvalidField(Violation("time_zone", "is no IANA time zone, such as America/Sao_Paulo")) from None
 
 
 def _identity(request: pb.ExportEventsRequest) -> bytes:

@@ -6,14 +6,14 @@ from contextlib import aclosing
 
 from hookline.export.v1 import export_service_pb2 as pb
 from hookline.export.v1 import export_service_pb2_grpc
-from services.export import export_request, store
+from services.export import conversion, export_request, store
 from services.export.chunker import Boundary, Chunk, Chunker, Position
 from services.export.export_request import ExportRequest
 from services.export.reader import ExportReader
 from services.export.resuming import ResumeTokens
 from services.export.store import Mark
 from shared import db
-from shared.errors import ExportNotResumable, InvalidField, Violation
+from shared.errors import ExportNotResumable
 from shared.interceptors import Context
 
 
@@ -66,8 +66,7 @@ class ExportServicer(export_service_pb2_grpc.ExportServiceServicer):
         """The export's mark, and where it stood if it is resumed."""
         resumed = self._tokens.decode(asked.resume_token, asked.identity) if asked.resume_token else None
         async with db.acquired(self._pool) as connection:
-            if asked.format.time_zone != "UTC" and not await store.knows_time_zone(connection, asked.format.time_zone):
-                raise InvalidField(Violation("time_zone", "is none that the database knows"))
+            await conversion.check_zone(connection, asked.format.time_zone)
             now = await store.mark(connection, asked.company_id)
         if resumed is None:
             return now, None

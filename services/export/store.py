@@ -1,7 +1,7 @@
 """The export service's SQL, and what its answers mean. Every function names its company."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -175,6 +175,52 @@ async def get_event(connection: Connection, company_id: str, event_id: uuid.UUID
     """One event with its payload, or None."""
     rows = await _sql.fetch(connection, "get_event", company_id=company_id, event_id=event_id)
     return _event(rows[0]) if rows else None
+
+
+class SummaryRow(msgspec.Struct, frozen=True, array_like=True):
+    """Events that have a group and a currency in common, and the sum of their totals (None: none of them has one). What
+    is not grouped by is None. `start` is when the hour or day began, in seconds since 1970."""
+
+    start: int | None
+    type: str | None
+    source: str | None
+    product_name: str | None
+    platform: str | None
+    currency: str | None
+    count: int
+    total: str | None
+
+    @property
+    def group(self) -> tuple[int | str | None, ...]:
+        """What the events have in common."""
+        return self.start, self.type, self.source, self.product_name, self.platform, self.currency
+
+
+async def summarize(
+    connection: Connection,
+    company_id: str,
+    span: Span,
+    which: Filter,
+    group_by: Collection[str],
+    time_zone: str,
+    limit: int,
+) -> list[SummaryRow]:
+    """Counts and adds up the events of a span that match; at most `limit` rows, in no order. The filter's statuses are
+    not looked at."""
+    parameters = {**msgspec.structs.asdict(which), "company_id": company_id, "after": span.after, "upto": span.upto}
+    rows = await _sql.fetch(
+        connection,
+        "summarize",
+        **parameters,
+        unit=next((unit for unit in ("hour", "day") if unit in group_by), None),
+        time_zone=time_zone,
+        by_type="type" in group_by,
+        by_source="source" in group_by,
+        by_product="product" in group_by,
+        by_platform="platform" in group_by,
+        max_rows=limit,
+    )
+    return [SummaryRow(**row) for row in rows]
 
 
 def _event(row: Mapping[str, Any]) -> Event:

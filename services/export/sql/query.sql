@@ -29,3 +29,18 @@ LEFT JOIN LATERAL (
     LIMIT 1
 ) s ON true
 WHERE e.company_id = :company_id::text AND e.event_id = :event_id::uuid;
+
+-- name: summarize(company_id, after, upto, unit, time_zone, by_type, by_source, by_product, by_platform, types, sources, platforms, statuses, occurred_start, occurred_end, received_start, received_end, min_total, max_total, currency, customer, payload_contains, text, max_rows)
+-- Counts and sums of a span of the log, by what is asked for. Statuses have no part: what is summed up never changes.
+SELECT extract(epoch FROM date_trunc(:unit::text, e.occurred_time, :time_zone::text))::bigint AS start,
+       CASE WHEN :by_type::boolean THEN e.type END AS type,
+       CASE WHEN :by_source::boolean THEN e.source END AS source,
+       CASE WHEN :by_product::boolean THEN e.product_name END AS product_name,
+       CASE WHEN :by_platform::boolean THEN e.platform END AS platform,
+       e.currency, count(*) AS count, sum(e.total)::text AS total
+FROM hookline.events e
+CROSS JOIN (SELECT NULL::hookline.processing_status AS status) s
+WHERE e.company_id = :company_id::text AND e.sequence > :after::bigint AND e.sequence <= :upto::bigint
+  -- include: matching
+GROUP BY 1, 2, 3, 4, 5, 6
+LIMIT :max_rows::bigint;
