@@ -41,3 +41,14 @@ class Filter(msgspec.Struct, frozen=True):
     def is_indexed(self) -> bool:
         """Whether an index leads to the events that match, in the log's order."""
         return self.types is not None or self.sources is not None
+
+    @property
+    def is_search(self) -> bool:
+        """Whether it asks for what only the indexes on payload and words lead to."""
+        return self.payload_contains is not None or self.customer is not None or self.text is not None
+
+    @property
+    def is_index_alone(self) -> bool:
+        """Whether the index on types, or that on sources, already says all that it asks for."""
+        alone = Filter(types=self.types) if self.types is not None else Filter(sources=self.sources)
+        return self.is_indexed and self == alone

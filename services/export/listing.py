@@ -1,16 +1,18 @@
-"""One page of a list: a bounded walk along the log, up or down."""
+"""One page of a list, in bounded time: a short page rather than a slow one."""
 
 from collections.abc import Sequence
 
 import msgspec
 
-from services.export import store
+from services.export import search, store
 from services.export.filters import Filter
 from services.export.store import Event, Span
+from services.export.walking import Gathered, part
 from shared.db import Connection
 
-# Events that one call looks through where no index leads to those that match: what keeps a call short.
+# Events that one call looks through: along the log itself, and along an index that leads to some that match.
 MAX_SPAN = 20_000
+MAX_INDEXED = 2_000
 MAX_PAYLOAD_BYTES = 8 * 1024 * 1024
 
 
@@ -35,22 +37,28 @@ async def read_page(
 ) -> Page:
     """At most `page_size` events; fewer, even none, when the part of the log that a call looks through has no more."""
     left = Span(0, walk.at) if walk.down else Span(walk.at, walk.mark)
-    span = left if which.is_indexed else _bounded(left, walk.down, max(MAX_SPAN, page_size))
-    events = await store.list_events(
-        connection, company_id, span, which, walk.down, page_size, MAX_PAYLOAD_BYTES if with_payload else None
+    gathered = Gathered(
+        connection, company_id, which, left, walk.down, page_size, MAX_PAYLOAD_BYTES if with_payload else None
     )
-    # A page that is full, or cut by its payloads, has dealt with the log as far as its last event.
-    cut = with_payload and sum(len(event.payload or b"") for event in events) >= MAX_PAYLOAD_BYTES
-    if cut or len(events) == page_size:
-        last = events[-1].sequence
-        span = Span(last - 1, span.upto) if walk.down else Span(span.after, last)
-    return Page(events, span)
+    if which.is_search:
+        await search.gather(gathered)
+    elif which.is_indexed:
+        await gather_indexed(gathered)
+    else:
+        await gathered.walk(max(MAX_SPAN, page_size))
+    return Page(gathered.events, gathered.seen)
 
 
-def _bounded(span: Span, down: bool, most: int) -> Span:
-    if down:
-        return Span(max(span.after, span.upto - most), span.upto)
-    return Span(span.after, min(span.upto, span.after + most))
+async def gather_indexed(gathered: Gathered) -> None:
+    """Gathers what the index on types, or that on sources, leads to."""
+    most = gathered.room if gathered.which.is_index_alone else max(MAX_INDEXED, gathered.room)
+    left = gathered.left
+    found = await store.find_indexed(
+        gathered.connection, gathered.company_id, left, gathered.which, gathered.down, most
+    )
+    # As far as the last one, where there may be more.
+    reached = part(left, gathered.down, to=found[-1].sequence) if len(found) == most else left
+    await gathered.take(found, reached)
 
 
 def older(walk: Walk, seen: Span) -> Walk | None:

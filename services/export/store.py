@@ -1,7 +1,7 @@
 """The export service's SQL, and what its answers mean. Every function names its company."""
 
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -138,6 +138,13 @@ def _ordered(query: str, newest_first: bool) -> str:
     return query.replace(_ASCENDING, _DESCENDING) if newest_first else query
 
 
+class Found(msgspec.Struct, frozen=True):
+    """Where an event lies: its number, and the time that leads to its partition."""
+
+    sequence: int
+    received_time: datetime
+
+
 async def list_events(
     connection: Connection,
     company_id: str,
@@ -149,26 +156,99 @@ async def list_events(
 ) -> list[Event]:
     """The events of a span that match, at most `limit`. With `max_payload_bytes`, with their payloads, and ending with
     the event whose payload reaches so many bytes in all."""
-    arguments = {
+    where = {"company_id": company_id, "after": span.after, "upto": span.upto}
+    return await _list(connection, "list_events", where, which, newest_first, limit, max_payload_bytes)
+
+
+async def list_found(
+    connection: Connection,
+    company_id: str,
+    found: Sequence[Found],
+    which: Filter,
+    newest_first: bool,
+    limit: int,
+    max_payload_bytes: int | None,
+) -> list[Event]:
+    """Those of the events found before that match; the rest as `list_events`."""
+    where = {
         "company_id": company_id,
-        "after": span.after,
-        "upto": span.upto,
+        "sequences": [one.sequence for one in found],
+        "received_times": [one.received_time for one in found],
+    }
+    return await _list(connection, "list_found", where, which, newest_first, limit, max_payload_bytes)
+
+
+async def _list(
+    connection: Connection,
+    statement: str,
+    where: Mapping[str, Any],
+    which: Filter,
+    newest_first: bool,
+    limit: int,
+    max_payload_bytes: int | None,
+) -> list[Event]:
+    parameters = {
+        **where,
         "max_rows": limit,
         "with_payload": max_payload_bytes is not None,
         **msgspec.structs.asdict(which),
     }
-    query = _ordered(_sql.texts["list_events"], newest_first)
-    ordered = _sql.arguments("list_events", arguments)
+    query = _ordered(_sql.texts[statement], newest_first)
+    arguments = _sql.arguments(statement, parameters)
     if max_payload_bytes is None:
-        return [_event(row) for row in await connection.fetch(query, *ordered)]
+        return [_event(row) for row in await connection.fetch(query, *arguments)]
     events, size = [], 0
     async with connection.transaction(readonly=True):
-        async for row in connection.cursor(query, *ordered, prefetch=16):
+        async for row in connection.cursor(query, *arguments, prefetch=16):
             events.append(_event(row))
             size += len(row["payload"])
             if size >= max_payload_bytes:
                 break
     return events
+
+
+async def find_terms(
+    connection: Connection,
+    company_id: str,
+    buckets: Sequence[int],
+    span: Span,
+    which: Filter,
+    newest_first: bool,
+    limit: int,
+) -> list[Found]:
+    """The first events of a span, within these buckets of the log, that have the filter's words and contain what it
+    wants contained. A customer's word may be found in the product's name: the whole filter is yet to be asked."""
+    terms = {"payload_contains": which.payload_contains, "customer": which.customer, "text": which.text}
+    return await _find(connection, "find_terms", company_id, span, newest_first, limit, buckets=buckets, **terms)
+
+
+async def find_indexed(
+    connection: Connection, company_id: str, span: Span, which: Filter, newest_first: bool, limit: int
+) -> list[Found]:
+    """The first events of a span that are of the filter's types, or else of its sources."""
+    if which.types is not None:
+        return await _find(connection, "find_types", company_id, span, newest_first, limit, types=which.types)
+    return await _find(connection, "find_sources", company_id, span, newest_first, limit, sources=which.sources)
+
+
+async def find_ids(connection: Connection, company_id: str, span: Span, typed: str) -> list[Found]:
+    """The events of a span that a text is the id or the dedup key of."""
+    return await _find(connection, "find_ids", company_id, span, False, 0, typed=typed)
+
+
+async def _find(
+    connection: Connection,
+    statement: str,
+    company_id: str,
+    span: Span,
+    newest_first: bool,
+    limit: int,
+    **parameters: Any,
+) -> list[Found]:
+    parameters |= {"company_id": company_id, "after": span.after, "upto": span.upto, "max_rows": limit}
+    query = _ordered(_sql.texts[statement], newest_first)
+    rows = await connection.fetch(query, *_sql.arguments(statement, parameters))
+    return [Found(row["sequence"], row["received_time"]) for row in rows]
 
 
 async def get_event(connection: Connection, company_id: str, event_id: uuid.UUID) -> Event | None:

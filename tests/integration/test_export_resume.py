@@ -3,6 +3,7 @@
 import hashlib
 import random
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,9 @@ from tests.in_process import Exporting, Ingesting, exporting
 from tests.refusals import refused
 from tests.samples import grapfy, send
 
-FILTER = events_pb2.EventFilter(types=["pix_created", "order_approved"], statuses=["PROCESSING_STATUS_PENDING"])
+FILTER = events_pb2.EventFilter(
+    types=["pix_created", "order_approved"], statuses=[events_pb2.PROCESSING_STATUS_PENDING]
+)
 REQUESTS = {
     "csv": pb.ExportEventsRequest(company_id="acme", format=CSV),
     "csv for Excel": pb.ExportEventsRequest(
@@ -47,7 +50,7 @@ async def fill(ingest: Ingesting, start: int, count: int) -> list[str]:
 
 
 async def mark(ingest: Ingesting, event_ids: Sequence[str]) -> None:
-    marks = [MarkEventsRequest.Mark(event_id=one, status="PROCESSING_STATUS_PROCESSED") for one in event_ids]
+    marks = [MarkEventsRequest.Mark(event_id=one, status=events_pb2.PROCESSING_STATUS_PROCESSED) for one in event_ids]
     await ingest.stub.MarkEvents(MarkEventsRequest(company_id="acme", marks=marks))
 
 
@@ -88,7 +91,7 @@ async def test_a_token_is_good_for_its_request_alone(
     request = pb.ExportEventsRequest(company_id="acme", format=NDJSON)
     parts = [part async for part in export.export.ExportEvents(request)]
     token = parts[1].chunk.resume_token
-    others = {
+    others: dict[str, Any] = {
         "another company": {"company_id": "bolt"},
         "another format": {"format": JSON},
         "another limit": {"limit": 999},
