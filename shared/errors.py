@@ -133,6 +133,48 @@ class MethodNotFound(HooklineError):
     reason = ErrorReason.ERROR_REASON_METHOD_NOT_FOUND
 
 
+class InvalidResumeToken(HooklineError):
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    reason = ErrorReason.ERROR_REASON_INVALID_RESUME_TOKEN
+
+    def __init__(self) -> None:
+        super().__init__("resume_token: not one that this method gave for the same request")
+
+    def details(self) -> list[Message]:
+        violation = error_details_pb2.BadRequest.FieldViolation(field="resume_token", description=self.message)
+        return [*super().details(), error_details_pb2.BadRequest(field_violations=[violation])]
+
+
+class ExportNotResumable(HooklineError):
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = ErrorReason.ERROR_REASON_EXPORT_NOT_RESUMABLE
+    _WHY: ClassVar = {
+        "erased": "events were erased since it began",
+        "format_changed": "the server writes the format in another way now",
+    }
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(f"the export can't go on: {self._WHY[cause]}; begin anew", cause=cause)
+
+
+class ReaderStalled(HooklineError):
+    code = grpc.StatusCode.ABORTED
+    reason = ErrorReason.ERROR_REASON_READER_STALLED
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"nothing was taken for {seconds:g} seconds", seconds=f"{seconds:g}")
+
+
+class SequenceOutOfRange(HooklineError):
+    code = grpc.StatusCode.OUT_OF_RANGE
+    reason = ErrorReason.ERROR_REASON_SEQUENCE_OUT_OF_RANGE
+
+    def __init__(self, last_sequence: int) -> None:
+        super().__init__(
+            f"after_sequence: the company's last event is {last_sequence}", last_sequence=str(last_sequence)
+        )
+
+
 class SourceNotFound(HooklineError):
     code = grpc.StatusCode.NOT_FOUND
     reason = ErrorReason.ERROR_REASON_SOURCE_NOT_FOUND

@@ -18,7 +18,14 @@ from google.protobuf.message import Message
 from prometheus_client import Counter, Gauge, Histogram
 
 from shared import logs
-from shared.errors import DeadlineExceeded, HooklineError, InternalError, MalformedMessage, MethodNotFound
+from shared.errors import (
+    DeadlineExceeded,
+    HooklineError,
+    InternalError,
+    MalformedMessage,
+    MethodNotFound,
+    ReaderStalled,
+)
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
@@ -63,12 +70,13 @@ class CallInterceptor(grpc.GenericRpcHandler):
     Methods are wrapped once and looked up by name. grpc.aio's own ways cost each call more: interceptors are run for
     it, and of the methods that are registered with the server every single one is looked at.
 
-    Unary calls are cut off after `max_call_seconds`, or the caller's deadline if sooner; streams only by their callers.
-    `log_all`: calls that succeed are logged too.
+    Unary calls are cut off after `max_call_seconds`, or the caller's deadline if sooner; streams when their caller takes
+    nothing for `stall_seconds`. `log_all`: calls that succeed are logged too.
     """
 
-    def __init__(self, max_call_seconds: float, *, log_all: bool = False) -> None:
+    def __init__(self, max_call_seconds: float, stall_seconds: float, *, log_all: bool = False) -> None:
         self._max_call_seconds = max_call_seconds
+        self._stall_seconds = stall_seconds
         # Asked once: a call that is not logged should not cost the asking.
         self._log_all = log_all
         self._methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
@@ -156,7 +164,11 @@ class CallInterceptor(grpc.GenericRpcHandler):
             # Closed here and now, not when collected: what the handler holds is released with the call.
             async with aclosing(responses):
                 async for response in responses:
-                    await context.write(response)
+                    try:
+                        async with asyncio.timeout(self._stall_seconds):
+                            await context.write(response)
+                    except TimeoutError:
+                        raise ReaderStalled(self._stall_seconds) from None
             return None
 
         is_unary = not (handler.request_streaming or handler.response_streaming)

@@ -12,11 +12,12 @@ def inline(sql: str, arguments: Sequence[Any]) -> str:
     Texts are quoted as PostgreSQL's own quote_literal does, and so hold whatever the server's settings are. Raises
     ValueError for a text with NUL, which no literal can hold, and TypeError for any other type.
     """
-    literals = [_literal(argument) for argument in arguments]
+    literals = [literal(argument) for argument in arguments]
     return re.sub(r"\$(\d+)", lambda match: literals[int(match[1]) - 1], sql)
 
 
-def _literal(value: Any) -> str:
+def literal(value: Any) -> str:
+    """One value as a literal; see `inline`."""
     match value:
         case None:
             return "NULL"

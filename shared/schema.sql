@@ -61,12 +61,30 @@ CREATE FUNCTION hookline.rfc3339(moment timestamp with time zone) RETURNS text
     SELECT to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
 $$;
 
+CREATE FUNCTION hookline.rfc3339(moment timestamp with time zone, zone text) RETURNS text
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$
+    SELECT to_char(moment AT TIME ZONE zone, 'YYYY-MM-DD"T"HH24:MI:SS.US')
+        || CASE WHEN ahead < interval '0' THEN '-' ELSE '+' END
+        || to_char(greatest(ahead, -ahead), 'HH24:MI')
+    FROM (SELECT (moment AT TIME ZONE zone) - (moment AT TIME ZONE 'UTC') AS ahead) AS clocks
+$$;
+
+CREATE FUNCTION hookline.words(typed text) RETURNS tsquery
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+    SELECT CASE WHEN numnode(whole) > 0 THEN (whole::text || ':*')::tsquery ELSE whole END
+    FROM (SELECT plainto_tsquery('simple', typed) AS whole) AS words
+$$;
+
 CREATE TABLE hookline.companies (
     company_id text NOT NULL COLLATE pg_catalog."C",
     last_sequence bigint DEFAULT 0 NOT NULL,
     last_received_time timestamp with time zone,
     last_change bigint DEFAULT 0 NOT NULL,
     created_time timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    erasure_epoch bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT companies_erasure_epoch_check CHECK ((erasure_epoch >= 0)),
     CONSTRAINT companies_last_change_check CHECK ((last_change >= 0)),
     CONSTRAINT companies_last_sequence_check CHECK ((last_sequence >= 0))
 );

@@ -105,7 +105,7 @@ async def serving(
             ("grpc.keepalive_permit_without_calls", 1),
         ],
     )
-    calls = CallInterceptor(settings.max_call_seconds, log_all=settings.log_level == "debug")
+    calls = CallInterceptor(settings.max_call_seconds, settings.stall_seconds, log_all=settings.log_level == "debug")
     methods = cast(grpc.aio.Server, calls)
     register(methods)
     checks = health.aio.HealthServicer()

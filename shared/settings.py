@@ -110,7 +110,11 @@ class Settings(BaseSettings):
     log_level: str = "info"
     """debug · info · warning · error. Calls that succeed are logged at debug."""
     database_connections: int = Field(default=8, ge=2, le=200)
-    """Connections to PostgreSQL that one process opens at most."""
+    """Connections to PostgreSQL that one process opens at most; an export process opens `export_connections` more."""
+    export_connections: int = Field(default=4, ge=1, le=200)
+    """Connections that an export process reads exports over, beside those for lists and searches."""
+    stall_seconds: float = Field(default=300, gt=0, le=86400)
+    """A stream whose caller takes nothing for so long is ended: ABORTED."""
     drain_seconds: float = Field(default=5, ge=0, le=300)
     """How long a stopping service waits for calls under way. Streams that take longer are cut: UNAVAILABLE."""
     max_call_seconds: float = Field(default=60, gt=0)
@@ -120,8 +124,8 @@ class Settings(BaseSettings):
     max_queued_bytes: int = Field(default=64 * 1024 * 1024, ge=1024 * 1024)
     """Payload bytes that an ingest process holds uncommitted; beyond it, callers are told RESOURCE_EXHAUSTED."""
     secret_key: str | None = None
-    """Encrypts the credentials of sources and the secrets that webhooks are signed with: 32 random bytes in URL-safe
-    base64. Required by ingest and sync unless `--embedded`, which keeps one in the data directory. Without it what it
+    """Encrypts the credentials of sources and the secrets that webhooks are signed with, and signs tokens: 32 random
+    bytes in URL-safe base64. Required unless `--embedded`, which keeps one in the data directory. Without it what it
     encrypts is lost; PostgreSQL never sees it."""
     sync_lease: float = Field(default=30, ge=1, le=3600)
     """Seconds after which a run whose worker gives no sign of life is given to another."""

@@ -1,5 +1,9 @@
-"""SQL statements: named, in .sql files beside the code that runs them, each with its why."""
+"""SQL statements: named, in .sql files beside the code that runs them, each with its why.
 
+What several statements have in common stands in a file of its own, *.part.sql; a line `-- include: <file>` puts it in.
+"""
+
+import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -10,12 +14,25 @@ import aiosql
 from shared.db import Connection
 from shared.literals import inline
 
+_PART = ".part.sql"
+
+
+def _whole(path: Path) -> str:
+    return re.sub(
+        r"^ *-- include: (\S+)$",
+        lambda match: path.with_name(match[1] + _PART).read_text("utf-8").rstrip(),
+        path.read_text("utf-8"),
+        flags=re.MULTILINE,
+    )
+
 
 class Statements:
     """The statements in the folder `sql` of a package. They take their parameters by name."""
 
     def __init__(self, package: str) -> None:
-        queries = aiosql.from_path(Path(str(files(package))) / "sql", "asyncpg")
+        folder = Path(str(files(package))) / "sql"
+        sources = [path for path in sorted(folder.glob("*.sql")) if not path.name.endswith(_PART)]
+        queries = aiosql.from_str("\n".join(_whole(path) for path in sources), "asyncpg")
         names = [name for name in queries.available_queries if not name.endswith("_cursor")]
         self._texts: dict[str, str] = {name: getattr(queries, name).sql.rstrip().removesuffix(";") for name in names}
         self._orders: dict[str, list[str]] = {name: queries.driver_adapter.var_sorted[name] for name in names}

@@ -17,7 +17,9 @@ from hookline.cli.output import fail
 from hookline.cli.platforms import platform
 from hookline.cli.quarantine import quarantine
 from hookline.cli.signing_secrets import secret
+from hookline.cli.summary import summary
 from hookline.cli.sync import sync
+from hookline.cli.watch import watch
 
 
 class _Suite(click.Group):
@@ -63,7 +65,20 @@ def cli() -> None:
     """
 
 
-for _command in (ingest, export, list_events, get, mark, quarantine, endpoint, secret, platform, sync):
+for _command in (
+    ingest,
+    export,
+    list_events,
+    get,
+    summary,
+    watch,
+    mark,
+    quarantine,
+    endpoint,
+    secret,
+    platform,
+    sync,
+):
     cli.add_command(_command)
 
 

@@ -7,12 +7,12 @@ import click
 
 from hookline.cli import exact_json
 from hookline.cli.errors import NOT_FOUND
-from hookline.cli.messages import cell, enum_name, time_of
+from hookline.cli.messages import cell, enum_name, money, time_of
 from hookline.cli.options import Session, filter_options, order_options, session_options
 from hookline.client import Event, Filter, Mark, MarkOutcome, Order, ProcessingStatus
 
 _MAX_PAGE = 1000
-_EVENT_TITLES = ("NUMBER", "OCCURRED", "TYPE", "SOURCE", "CUSTOMER", "PRODUCT", "TOTAL", "STATUS", "EVENT ID")
+EVENT_TITLES = ("NUMBER", "OCCURRED", "TYPE", "SOURCE", "CUSTOMER", "PRODUCT", "TOTAL", "STATUS", "EVENT ID")
 
 
 @click.command("list")
@@ -28,6 +28,8 @@ def list_events(session: Session, limit: int, payload: bool, order: Order | None
     Examples:
       hookline list --company acme
       hookline list --company acme --type order_approved --since 2026-01-31T12:00:00Z --limit 10
+      hookline list --company acme --customer "silva mar" --min-total 100 --currency BRL
+      hookline list --company acme --contains '{"utm": {"source": "instagram"}}' --limit 0
       hookline list --company acme --json --payload --limit 0 | jq .payload
     """
     if payload and not session.output.as_json:
@@ -40,7 +42,7 @@ def list_events(session: Session, limit: int, payload: bool, order: Order | None
             for event in events:
                 session.output.record(event_fields(event, exact_json.verbatim(event.payload) if payload else None))
         else:
-            session.output.table(_EVENT_TITLES, (_event_row(event) for event in events))
+            session.output.table(EVENT_TITLES, (event_row(event) for event in events))
 
 
 @click.command()
@@ -117,7 +119,8 @@ def event_fields(event: Event, payload: Any) -> dict[str, Any]:
     return fields
 
 
-def _event_row(event: Event) -> tuple[str, ...]:
+def event_row(event: Event) -> tuple[str, ...]:
+    """The event as cells, in the order of EVENT_TITLES."""
     return (
         str(event.sequence),
         cell(event, "occurred_time"),
@@ -125,7 +128,7 @@ def _event_row(event: Event) -> tuple[str, ...]:
         event.source,
         event.customer_name,
         event.product_name,
-        f"{event.total.amount} {event.total.currency}".strip(),
+        money(event.total),
         _status(event),
         event.event_id,
     )

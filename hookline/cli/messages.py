@@ -4,6 +4,8 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from hookline.client import Money
+
 
 def time_of(message: Message, field: str) -> str | None:
     """A time as JSON has it; None when it is not set."""
@@ -23,3 +25,8 @@ def enum_name(kind: Any, number: int, prefix: str) -> str:
         return str(kind.Name(number)).removeprefix(prefix).lower()
     except ValueError:
         return str(number)
+
+
+def money(amount: Money) -> str:
+    """An amount with its currency; empty when there is none."""
+    return f"{amount.amount} {amount.currency}".strip()

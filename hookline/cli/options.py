@@ -3,7 +3,7 @@
 import functools
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, TypeVar, get_args
 
@@ -118,8 +118,6 @@ def duration(value: str) -> timedelta:
 def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options that choose events, given to the command as `where`, a Filter or None for all."""
 
-    @click.option("--type", "types", multiple=True, metavar="TYPE", help="Of this type; may be repeated.")
-    @click.option("--source", "sources", multiple=True, metavar="NAME", help="From this source; may be repeated.")
     @click.option(
         "--status",
         "statuses",
@@ -127,26 +125,80 @@ def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
         type=click.Choice(get_args(Status)),
         help="With this status; may be repeated.",
     )
+    @lasting_filter_options
+    @functools.wraps(command)
+    def with_filter(session: Session, statuses: tuple[Status, ...], where: Filter | None, **others: Any) -> Any:
+        if statuses:
+            where = replace(where or Filter(), statuses=statuses)
+        return command(session, where=where, **others)
+
+    return with_filter
+
+
+def lasting_filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The same without statuses: what of an event never changes."""
+
+    @click.option("--type", "types", multiple=True, metavar="TYPE", help="Of this type; may be repeated.")
+    @click.option("--source", "sources", multiple=True, metavar="NAME", help="From this source; may be repeated.")
+    @click.option("--platform", "platforms", multiple=True, metavar="NAME", help="Of this platform; may be repeated.")
     @click.option("--since", type=moment, metavar="TIME", help="Occurred then or later: RFC 3339, or a date (UTC).")
     @click.option("--until", type=moment, metavar="TIME", help="Occurred before then.")
     @click.option("--received-since", type=moment, metavar="TIME", help="Stored then or later.")
     @click.option("--received-until", type=moment, metavar="TIME", help="Stored before then.")
+    @click.option("--customer", default="", metavar="WORDS", help="In the customer's name; the last one may be begun.")
+    @click.option(
+        "--text",
+        default="",
+        metavar="WORDS",
+        help="In the names of customer or product; or an event id, or a platform's own.",
+    )
+    @click.option("--contains", default="", metavar="JSON", help="The payload contains this JSON object.")
+    @click.option("--min-total", default="", metavar="AMOUNT", help="The total is at least this; see --currency.")
+    @click.option("--max-total", default="", metavar="AMOUNT", help="The total is at most this.")
+    @click.option("--currency", default="", metavar="CODE", help="The total's currency, such as BRL.")
     @functools.wraps(command)
     def with_filter(
         session: Session,
         types: tuple[str, ...],
         sources: tuple[str, ...],
-        statuses: tuple[Status, ...],
+        platforms: tuple[str, ...],
         since: datetime | None,
         until: datetime | None,
         received_since: datetime | None,
         received_until: datetime | None,
+        customer: str,
+        text: str,
+        contains: str,
+        min_total: str,
+        max_total: str,
+        currency: str,
         **others: Any,
     ) -> Any:
-        where = Filter(types, sources, statuses, since, until, received_since, received_until)
+        where = Filter(
+            types=types,
+            sources=sources,
+            platforms=platforms,
+            occurred_since=since,
+            occurred_until=until,
+            received_since=received_since,
+            received_until=received_until,
+            customer=customer,
+            text=text,
+            payload_contains=contains,
+            min_total=min_total,
+            max_total=max_total,
+            currency=currency,
+        )
         return command(session, where=None if where == Filter() else where, **others)
 
     return with_filter
+
+
+def time_zone_option(what: str) -> Callable[[_Command], _Command]:
+    """Adds the option for a time zone, given to the command as `time_zone`, empty by default."""
+    return click.option(
+        "--time-zone", default="", metavar="ZONE", help=f"{what} Such as America/Sao_Paulo. Default: UTC."
+    )
 
 
 def order_options(command: _Command) -> _Command:

@@ -16,6 +16,7 @@ from hookline.client.errors import (
     HooklineError,
     IncompleteExport,
     InvalidRequest,
+    MissingPackage,
     NotFound,
     PermissionDenied,
     ServerDefect,
@@ -24,11 +25,12 @@ from hookline.client.errors import (
     Violation,
 )
 from hookline.client.export import ExportProgress, ExportSummary
+from hookline.client.export_request import Dialect, ExportOptions, FileFormat, Format, Language, Packing
 from hookline.client.ingest import IngestSummary, Problem
 from hookline.client.quarantine import QuarantineFilter
-from hookline.client.requests import Filter, Format, Order, Status
+from hookline.client.requests import Filter, Group, Order, Status
 from hookline.events.v1.events_pb2 import Event, Money, ProcessingStatus
-from hookline.export.v1.event_query_service_pb2 import ListEventsResponse
+from hookline.export.v1.event_query_service_pb2 import ListEventsResponse, SummarizeEventsResponse
 from hookline.ingest.v1.endpoint_service_pb2 import (
     CreateEndpointResponse,
     Endpoint,
@@ -68,27 +70,34 @@ __all__ = [
     "CheckSourceResponse",
     "Client",
     "CreateEndpointResponse",
+    "Dialect",
     "Endpoint",
     "Event",
     "EventConflict",
+    "ExportOptions",
     "ExportProgress",
     "ExportSummary",
+    "FileFormat",
     "Filter",
     "Format",
+    "Group",
     "HooklineError",
     "IncomingEvent",
     "IncompleteExport",
     "IngestResult",
     "IngestSummary",
     "InvalidRequest",
+    "Language",
     "ListEventsResponse",
     "Mark",
     "MarkOutcome",
+    "MissingPackage",
     "Money",
     "NotFound",
     "Order",
     "Outcome",
     "OutcomeReason",
+    "Packing",
     "PermissionDenied",
     "Platform",
     "PreviewMappingResponse",
@@ -103,6 +112,7 @@ __all__ = [
     "Source",
     "SourceStatus",
     "Status",
+    "SummarizeEventsResponse",
     "SyncCounts",
     "SyncRun",
     "SyncRunState",

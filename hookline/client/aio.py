@@ -2,27 +2,23 @@
 each method is documented."""
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from typing import Self
 
 import grpc
 
 from hookline.client import requests
 from hookline.client.aio_endpoints import EndpointCalls
+from hookline.client.aio_export import ExportCalls
 from hookline.client.aio_platforms import PlatformCalls
 from hookline.client.aio_quarantine import QuarantineCalls
+from hookline.client.aio_queries import QueryCalls
 from hookline.client.aio_sync import SyncCalls
 from hookline.client.errors import Unavailable
-from hookline.client.export import ExportCheck, ExportProgress, ExportSummary, WholeFile
 from hookline.client.ingest import Batch, Batcher, IngestJob, IngestSummary
-from hookline.client.requests import Filter, Format, Order
 from hookline.client.retry import BrokenStream, Retry
-from hookline.events.v1.events_pb2 import Event
-from hookline.export.v1.event_query_service_pb2 import GetEventRequest, ListEventsResponse
 from hookline.export.v1.event_query_service_pb2_grpc import EventQueryServiceStub
-from hookline.export.v1.export_service_pb2 import ExportEventsRequest
 from hookline.export.v1.export_service_pb2_grpc import ExportServiceStub
 from hookline.ingest.v1.endpoint_service_pb2_grpc import EndpointServiceStub
 from hookline.ingest.v1.ingest_service_pb2 import (
@@ -40,7 +36,7 @@ from hookline.sync.v1.sync_service_pb2_grpc import SyncServiceStub
 _Outbox = asyncio.Queue[IngestEventStreamRequest | None]
 
 
-class AsyncClient(EndpointCalls, PlatformCalls, QuarantineCalls, SyncCalls):
+class AsyncClient(EndpointCalls, ExportCalls, PlatformCalls, QuarantineCalls, QueryCalls, SyncCalls):
     """Talks to Hookline; arguments, errors and all else are those of `Client`. An async context manager.
 
     To be made inside the event loop that uses it. An iterator that is not read to its end should be closed
@@ -136,104 +132,12 @@ class AsyncClient(EndpointCalls, PlatformCalls, QuarantineCalls, SyncCalls):
                 call.cancel()
             await asyncio.sleep(delay)
 
-    async def get(self, company: str, event_id: str) -> Event:
-        """Gives an event with its payload: see `Client.get`."""
-        request = GetEventRequest(company_id=company, event_id=event_id)
-        return (await self._call(self._export_service, self._query_stub.GetEvent, request)).event
-
-    async def list_page(
-        self,
-        company: str,
-        where: Filter | None = None,
-        *,
-        page_size: int = 0,
-        page_token: str = "",
-        order: Order | None = None,
-        full: bool = False,
-    ) -> ListEventsResponse:
-        """Gives one page and the token of the next: see `Client.list_page`."""
-        request = requests.list_events(company, where, page_size, page_token, order, full)
-        return await self._call(self._export_service, self._query_stub.ListEvents, request)
-
-    def list(
-        self,
-        company: str,
-        where: Filter | None = None,
-        *,
-        page_size: int = 0,
-        order: Order | None = None,
-        full: bool = False,
-    ) -> AsyncGenerator[Event, None]:
-        """Goes through the events of all pages: see `Client.list`."""
-        request = requests.list_events(company, where, page_size, "", order, full)
-        return self._items(self._export_service, self._query_stub.ListEvents, request, lambda page: page.events)
-
     async def mark(
         self, company: str, marks: Iterable[MarkEventsRequest.Mark]
     ) -> Sequence[MarkEventsResponse.MarkOutcome.ValueType]:
         """Notes what has been done with events: see `Client.mark`."""
         request = MarkEventsRequest(company_id=company, marks=marks)
         return (await self._call(self._ingest_service, self._ingest_stub.MarkEvents, request)).outcomes
-
-    def export(
-        self,
-        company: str,
-        format: Format,  # noqa: A002
-        where: Filter | None = None,
-        *,
-        limit: int = 0,
-        order: Order | None = None,
-        progress: Callable[[ExportProgress], object] | None = None,
-    ) -> AsyncGenerator[bytes, None]:
-        """Gives the file piece by piece, each one checked: see `Client.export`."""
-        request = requests.export_events(company, format, where, limit, order)
-        return self._export(request, ExportCheck(request), progress)
-
-    async def export_to_file(
-        self,
-        company: str,
-        format: Format,  # noqa: A002
-        path: str | os.PathLike[str],
-        where: Filter | None = None,
-        *,
-        limit: int = 0,
-        order: Order | None = None,
-        progress: Callable[[ExportProgress], object] | None = None,
-    ) -> ExportSummary:
-        """Exports to a file that is there whole or not at all: see `Client.export_to_file`."""
-        request = requests.export_events(company, format, where, limit, order)
-        check = ExportCheck(request)
-        with WholeFile(path) as file:
-            async with aclosing(self._export(request, check, progress)) as pieces:
-                async for piece in pieces:
-                    await asyncio.to_thread(file.write, piece)
-            await asyncio.to_thread(file.commit)
-        return check.finish()
-
-    async def _export(
-        self, request: ExportEventsRequest, check: ExportCheck, progress: Callable[[ExportProgress], object] | None
-    ) -> AsyncGenerator[bytes, None]:
-        retry = Retry(self._export_service)
-        while True:
-            call = self._export_stub.ExportEvents(request)
-            try:
-                async for message in call:
-                    retry.progressed()
-                    piece = check.take(message)
-                    if progress:
-                        progress(check.progress)
-                    if piece:
-                        yield piece
-                check.finish()
-            except grpc.RpcError as error:
-                if check.started:
-                    raise self._export_service.error(error) from error
-                delay = retry.delay_after(error)
-            else:
-                return
-            finally:
-                call.cancel()
-            await asyncio.sleep(delay)
 
     async def _next(self, acknowledgements: AsyncIterator[IngestEventStreamResponse]) -> IngestEventStreamResponse:
         try:

@@ -1,9 +1,8 @@
 """The client for ordinary code. Only waiting, sending and receiving: everything else is shared with `aio`."""
 
-import os
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from queue import SimpleQueue
 from typing import Protocol, Self
@@ -12,18 +11,15 @@ import grpc
 
 from hookline.client import requests
 from hookline.client.blocking_endpoints import EndpointCalls
+from hookline.client.blocking_export import ExportCalls
 from hookline.client.blocking_platforms import PlatformCalls
 from hookline.client.blocking_quarantine import QuarantineCalls
+from hookline.client.blocking_queries import QueryCalls
 from hookline.client.blocking_sync import SyncCalls
 from hookline.client.errors import Unavailable
-from hookline.client.export import ExportCheck, ExportProgress, ExportSummary, WholeFile
 from hookline.client.ingest import Batch, Batcher, IngestJob, IngestSummary
-from hookline.client.requests import Filter, Format, Order
 from hookline.client.retry import BrokenStream, Retry
-from hookline.events.v1.events_pb2 import Event
-from hookline.export.v1.event_query_service_pb2 import GetEventRequest, ListEventsResponse
 from hookline.export.v1.event_query_service_pb2_grpc import EventQueryServiceStub
-from hookline.export.v1.export_service_pb2 import ExportEventsRequest
 from hookline.export.v1.export_service_pb2_grpc import ExportServiceStub
 from hookline.ingest.v1.endpoint_service_pb2_grpc import EndpointServiceStub
 from hookline.ingest.v1.ingest_service_pb2 import (
@@ -44,7 +40,7 @@ class _AckStream(Protocol):
     def cancel(self) -> object: ...
 
 
-class Client(EndpointCalls, PlatformCalls, QuarantineCalls, SyncCalls):
+class Client(EndpointCalls, ExportCalls, PlatformCalls, QuarantineCalls, QueryCalls, SyncCalls):
     """Talks to Hookline. A context manager; threads may share one. Use `AsyncClient` under asyncio.
 
     `ingest`, `export` and `sync` are addresses, "host:port"; else HOOKLINE_INGEST_ADDRESS, HOOKLINE_EXPORT_ADDRESS and
@@ -159,113 +155,12 @@ class Client(EndpointCalls, PlatformCalls, QuarantineCalls, SyncCalls):
                 call.cancel()
             time.sleep(delay)
 
-    def get(self, company: str, event_id: str) -> Event:
-        """Gives an event with its payload. Raises NotFound when the company has none of that id."""
-        request = GetEventRequest(company_id=company, event_id=event_id)
-        return self._call(self._export_service, self._query_stub.GetEvent, request).event
-
-    def list_page(
-        self,
-        company: str,
-        where: Filter | None = None,
-        *,
-        page_size: int = 0,
-        page_token: str = "",
-        order: Order | None = None,
-        full: bool = False,
-    ) -> ListEventsResponse:
-        """Gives one page and the token of the next; a page may be empty and still have a next one.
-
-        Newest first by default, 100 to a page, at most 1,000. `full` brings the payloads.
-        """
-        request = requests.list_events(company, where, page_size, page_token, order, full)
-        return self._call(self._export_service, self._query_stub.ListEvents, request)
-
-    def list(
-        self,
-        company: str,
-        where: Filter | None = None,
-        *,
-        page_size: int = 0,
-        order: Order | None = None,
-        full: bool = False,
-    ) -> Iterator[Event]:
-        """Goes through the events of all pages, asking for each page when it is needed; see `list_page`."""
-        request = requests.list_events(company, where, page_size, "", order, full)
-        return self._items(self._export_service, self._query_stub.ListEvents, request, lambda page: page.events)
-
     def mark(
         self, company: str, marks: Iterable[MarkEventsRequest.Mark]
     ) -> Sequence[MarkEventsResponse.MarkOutcome.ValueType]:
         """Notes what has been done with events, at most 10,000; gives an outcome for each mark, in order."""
         request = MarkEventsRequest(company_id=company, marks=marks)
         return self._call(self._ingest_service, self._ingest_stub.MarkEvents, request).outcomes
-
-    def export(
-        self,
-        company: str,
-        format: Format,  # noqa: A002
-        where: Filter | None = None,
-        *,
-        limit: int = 0,
-        order: Order | None = None,
-        progress: Callable[[ExportProgress], object] | None = None,
-    ) -> Iterator[bytes]:
-        """Gives the file piece by piece, each one checked. Only when the iterator ends without an error is it whole.
-
-        Raises IncompleteExport when something is missing or not what was sent; an error of the server as its own kind.
-        Tried again only for as long as nothing has come. `limit` 0 is no limit. There is no time limit.
-        """
-        request = requests.export_events(company, format, where, limit, order)
-        return self._export(request, ExportCheck(request), progress)
-
-    def export_to_file(
-        self,
-        company: str,
-        format: Format,  # noqa: A002
-        path: str | os.PathLike[str],
-        where: Filter | None = None,
-        *,
-        limit: int = 0,
-        order: Order | None = None,
-        progress: Callable[[ExportProgress], object] | None = None,
-    ) -> ExportSummary:
-        """Exports to a file that is there whole or not at all: after an error `path` is as it was before.
-
-        What is no regular file, such as a pipe, is written to directly. Raises OSError too.
-        """
-        request = requests.export_events(company, format, where, limit, order)
-        check = ExportCheck(request)
-        with WholeFile(path) as file:
-            for piece in self._export(request, check, progress):
-                file.write(piece)
-            file.commit()
-        return check.finish()
-
-    def _export(
-        self, request: ExportEventsRequest, check: ExportCheck, progress: Callable[[ExportProgress], object] | None
-    ) -> Generator[bytes, None, None]:
-        retry = Retry(self._export_service)
-        while True:
-            call = self._export_stub.ExportEvents(request)
-            try:
-                for message in call:
-                    retry.progressed()
-                    piece = check.take(message)
-                    if progress:
-                        progress(check.progress)
-                    if piece:
-                        yield piece
-                check.finish()
-            except grpc.RpcError as error:
-                if check.started:
-                    raise self._export_service.error(error) from error
-                delay = retry.delay_after(error)
-            else:
-                return
-            finally:
-                call.cancel()
-            time.sleep(delay)
 
     def _next(self, call: _AckStream) -> IngestEventStreamResponse:
         """Waits for the next acknowledgement. gRPC has no time limit on that, so that a timer cancels the call."""

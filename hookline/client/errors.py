@@ -114,6 +114,17 @@ class IncompleteExport(HooklineError):
     """What came is not the whole file: the trailer, a chunk, or the proof that they are right is missing."""
 
 
+class MissingPackage(HooklineError):
+    """Something here needs a package that is not installed; an extra of hookline brings it along."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"This needs the package {package}: pip install 'hookline[{extra}]' brings it along.")
+        self.package, self.extra = package, extra
+
+    def __reduce__(self) -> tuple[type["MissingPackage"], tuple[str, str]]:
+        return type(self), (self.package, self.extra)
+
+
 _BY_CODE = {code: kind for kind in HooklineError.__subclasses__() for code in kind.codes}
 
 

@@ -1,21 +1,28 @@
 """What both clients agree on: addresses, channel options, pages, and how arguments become requests. Pure."""
 
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal, Protocol, TypeVar
+from decimal import Decimal
+from typing import Any, Literal, Protocol, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from hookline.client.retry import Service
 from hookline.events.v1.events_pb2 import EventFilter, EventOrder, ProcessingStatus
-from hookline.export.v1.event_query_service_pb2 import EventView, ListEventsRequest
-from hookline.export.v1.export_service_pb2 import ExportEventsRequest, ExportFormat
+from hookline.export.v1.event_query_service_pb2 import (
+    EventView,
+    Grouping,
+    ListEventsRequest,
+    SummarizeEventsRequest,
+    WatchEventsRequest,
+)
 from hookline.ingest.v1.ingest_service_pb2 import IncomingEvent
 
-Format = Literal["csv", "json", "ndjson"]
+Group = Literal["hour", "day", "type", "source", "product", "platform"]
 Order = Literal["newest_first", "oldest_first"]
 Status = Literal["pending", "processed", "failed"]
 
@@ -39,12 +46,15 @@ CHANNEL_OPTIONS: Sequence[tuple[str, int]] = (
     ("grpc.max_reconnect_backoff_ms", 2_000),
 )
 
-_FORMATS: dict[str, ExportFormat.ValueType] = {
-    "csv": ExportFormat.EXPORT_FORMAT_CSV,
-    "json": ExportFormat.EXPORT_FORMAT_JSON,
-    "ndjson": ExportFormat.EXPORT_FORMAT_NDJSON,
+_GROUPINGS: dict[str, Grouping.ValueType] = {
+    "hour": Grouping.GROUPING_HOUR,
+    "day": Grouping.GROUPING_DAY,
+    "type": Grouping.GROUPING_TYPE,
+    "source": Grouping.GROUPING_SOURCE,
+    "product": Grouping.GROUPING_PRODUCT,
+    "platform": Grouping.GROUPING_PLATFORM,
 }
-_ORDERS: dict[str | None, EventOrder.ValueType] = {
+ORDERS: dict[str | None, EventOrder.ValueType] = {
     None: EventOrder.EVENT_ORDER_UNSPECIFIED,
     "newest_first": EventOrder.EVENT_ORDER_NEWEST_FIRST,
     "oldest_first": EventOrder.EVENT_ORDER_OLDEST_FIRST,
@@ -70,8 +80,14 @@ class Page(Protocol):
 
 @dataclass(frozen=True)
 class Filter:
-    """Which events are meant: any of the types, any of the sources, any of the statuses, and the times; all that is
-    given must hold. `since` is included, `until` is not. Times need a time zone, else ValueError where it is used."""
+    """Which events are meant: any of the types, sources, statuses and platforms, and the rest; all that is given must
+    hold. `since` is included, `until` is not. Times need a time zone, else ValueError where it is used.
+
+    `customer`: words of the customer's name, the last one perhaps only begun. `text`: the same in the names of
+    customer and product, or a whole event id or dedup key. Totals are bounds, both included: plain decimal numbers,
+    to be given with `currency`, or amounts of all currencies are compared as numbers. `payload_contains`: a JSON
+    object, as a mapping or as text, that the payload contains.
+    """
 
     types: Iterable[str] = ()
     sources: Iterable[str] = ()
@@ -80,6 +96,13 @@ class Filter:
     occurred_until: datetime | None = None
     received_since: datetime | None = None
     received_until: datetime | None = None
+    platforms: Iterable[str] = ()
+    customer: str = ""
+    min_total: Decimal | int | str = ""
+    max_total: Decimal | int | str = ""
+    currency: str = ""
+    payload_contains: Mapping[str, Any] | str = ""
+    text: str = ""
 
 
 def services(
@@ -116,29 +139,27 @@ def list_events(
     """The request for a page."""
     return ListEventsRequest(
         company_id=company,
-        filter=_event_filter(where),
-        order=_one_of(_ORDERS, order, "order"),
+        filter=event_filter(where),
+        order=one_of(ORDERS, order, "order"),
         page_size=page_size,
         page_token=page_token,
-        view=EventView.EVENT_VIEW_FULL if full else EventView.EVENT_VIEW_BASIC,
+        view=_view(full),
     )
 
 
-def export_events(
-    company: str,
-    format: Format,  # noqa: A002
-    where: Filter | None,
-    limit: int,
-    order: Order | None,
-) -> ExportEventsRequest:
-    """The request for a file."""
-    return ExportEventsRequest(
+def summarize_events(company: str, where: Filter | None, by: Iterable[Group], time_zone: str) -> SummarizeEventsRequest:
+    """The request for a summary."""
+    return SummarizeEventsRequest(
         company_id=company,
-        format=_one_of(_FORMATS, format, "format"),
-        filter=_event_filter(where),
-        limit=limit,
-        order=_one_of(_ORDERS, order, "order"),
+        filter=event_filter(where),
+        group_by=[one_of(_GROUPINGS, each, "by") for each in by],
+        time_zone=time_zone,
     )
+
+
+def watch_events(company: str, where: Filter | None, after: int, full: bool) -> WatchEventsRequest:
+    """The request for the live tail."""
+    return WatchEventsRequest(company_id=company, after_sequence=after, filter=event_filter(where), view=_view(full))
 
 
 def duration(time: timedelta | None) -> Duration | None:
@@ -154,18 +175,39 @@ def _address(given: str | None, variable: str, default: str) -> str:
     return given or os.environ.get(variable) or default
 
 
-def _event_filter(where: Filter | None) -> EventFilter | None:
+def event_filter(where: Filter | None) -> EventFilter | None:
+    """The filter as a message; None for all."""
     if where is None:
         return None
     return EventFilter(
         types=where.types,
         sources=where.sources,
-        statuses=[_one_of(_STATUSES, status, "status") for status in where.statuses],
+        statuses=[one_of(_STATUSES, status, "status") for status in where.statuses],
         occurred_start_time=_timestamp(where.occurred_since),
         occurred_end_time=_timestamp(where.occurred_until),
         received_start_time=_timestamp(where.received_since),
         received_end_time=_timestamp(where.received_until),
+        platforms=where.platforms,
+        customer=where.customer,
+        min_total=_plain(where.min_total),
+        max_total=_plain(where.max_total),
+        currency=where.currency,
+        payload_contains=_json(where.payload_contains),
+        text=where.text,
     )
+
+
+def _plain(number: Decimal | int | str) -> str:
+    # Never 1E+3: the contract has plain numbers only.
+    return f"{number:f}" if isinstance(number, Decimal) else str(number)
+
+
+def _json(value: Mapping[str, Any] | str) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _view(full: bool) -> EventView.ValueType:
+    return EventView.EVENT_VIEW_FULL if full else EventView.EVENT_VIEW_BASIC
 
 
 def _timestamp(moment: datetime | None) -> Timestamp | None:
@@ -178,7 +220,8 @@ def _timestamp(moment: datetime | None) -> Timestamp | None:
     return timestamp
 
 
-def _one_of(known: Mapping[_Key, _Value], key: _Key, what: str) -> _Value:
+def one_of(known: Mapping[_Key, _Value], key: _Key, what: str) -> _Value:
+    """What a name stands for. Raises ValueError for one that is not known."""
     if key not in known:
         raise ValueError(f"{what} is one of {', '.join(str(each) for each in known)}, not {key!r}")
     return known[key]

@@ -54,8 +54,8 @@ class BrokenStream(Exception):
 
 class Retry:
     """The attempts of one piece of work that is safe to repeat. Only what can get better by itself is sent again:
-    UNAVAILABLE, a call broken off, and RESOURCE_EXHAUSTED where the server says when to come back (without that, a
-    message is too large, and stays so)."""
+    UNAVAILABLE, a call broken off, a stream that its reader left standing, and RESOURCE_EXHAUSTED where the server says
+    when to come back (without that, a message is too large, and stays so)."""
 
     def __init__(
         self,
@@ -74,8 +74,9 @@ class Retry:
         self._service.reached = True
         self._failures = 0
 
-    def delay_after(self, cause: grpc.RpcError | HooklineError) -> float:
-        """Gives the seconds to wait before the next attempt, or raises the error that ends the work.
+    def delay_after(self, cause: grpc.RpcError | HooklineError, *, may_pass: bool = False) -> float:
+        """Gives the seconds to wait before the next attempt, or raises the error that ends the work. `may_pass`: the
+        caller knows of more than is known here that it can get better by itself.
 
         Waits grow twofold from 0.1 s to 5 s, each cut by up to half at random so that many callers don't come back at
         once; what the server asks for is honoured, and given up on at once when it is longer than patience lasts.
@@ -86,7 +87,7 @@ class Retry:
             self._failing_since = now
         patience = self._service.patience if self._service.reached else self._service.connect_patience
         left = self._failing_since + patience - now
-        if not _may_pass(error) or left <= 0 or (error.retry_delay or 0) > left:
+        if not (may_pass or _may_pass(error)) or left <= 0 or (error.retry_delay or 0) > left:
             raise error
         # The exponent is bounded, too: a float can't hold what an hour of patience comes to.
         backoff = min(FIRST_DELAY * 2.0 ** min(self._failures, 10), MAX_DELAY) * (1 - self._jitter() / 2)
@@ -97,4 +98,5 @@ class Retry:
 def _may_pass(error: HooklineError) -> bool:
     if error.code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return error.retry_delay is not None
-    return error.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+    # The reader was slow, and is here again.
+    return error.reason == "READER_STALLED" or error.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)

@@ -1,6 +1,7 @@
 """The export service's process: `python -m services.export`."""
 
 import asyncio
+from contextlib import aclosing
 
 import grpc
 
@@ -10,31 +11,32 @@ from hookline.export.v1 import (
     export_service_pb2,
     export_service_pb2_grpc,
 )
+from services.export.cache import Cache
 from services.export.query_servicer import EventQueryServicer
+from services.export.resuming import ResumeTokens
 from services.export.servicer import ExportServicer
+from services.export.watching import Tails
 from shared import db, server
 from shared.migrate import check_migrated
 from shared.settings import Settings
 
 
 async def main(settings: Settings, stopping: asyncio.Event) -> None:
-    pool = await db.open_pool(
-        settings.required_database_url,
-        settings.database_connections,
-        statement_timeout="60s",
-        default_transaction_read_only="on",
-        # Filters that are not given must fold away before an index is chosen; one plan for all of them can't do that.
-        plan_cache_mode="force_custom_plan",
-        # A page is a few milliseconds of work: compiling it takes longer.
-        jit="off",
-    )
-    async with pool:
-        async with pool.acquire() as connection:
+    tokens = ResumeTokens(settings.required_secret_key)
+    # Exports have connections of their own: lists and searches never wait for them.
+    async with (
+        await _open_pool(settings, settings.database_connections) as queries,
+        await _open_pool(settings, settings.export_connections) as exports,
+        aclosing(Cache(settings.redis_url)) as cache,
+    ):
+        async with queries.acquire() as connection:
             await check_migrated(connection)
 
         def register(grpc_server: grpc.aio.Server) -> None:
-            export_service_pb2_grpc.add_ExportServiceServicer_to_server(ExportServicer(pool), grpc_server)
-            event_query_service_pb2_grpc.add_EventQueryServiceServicer_to_server(EventQueryServicer(pool), grpc_server)
+            export_service_pb2_grpc.add_ExportServiceServicer_to_server(ExportServicer(exports, tokens), grpc_server)
+            event_query_service_pb2_grpc.add_EventQueryServiceServicer_to_server(
+                EventQueryServicer(queries, cache, Tails(queries, stopping)), grpc_server
+            )
 
         names = [
             service.full_name
@@ -43,6 +45,19 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
         ]
         async with server.serving(settings, settings.export_address, names, register, stopping):
             await stopping.wait()
+
+
+async def _open_pool(settings: Settings, connections: int) -> db.Pool:
+    return await db.open_pool(
+        settings.required_database_url,
+        connections,
+        statement_timeout="60s",
+        default_transaction_read_only="on",
+        # Filters that are not given must fold away before an index is chosen; one plan for all of them can't do that.
+        plan_cache_mode="force_custom_plan",
+        # A page is a few milliseconds of work: compiling it takes longer.
+        jit="off",
+    )
 
 
 if __name__ == "__main__":

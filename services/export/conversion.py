@@ -1,15 +1,23 @@
 """Between the contract's messages and what the rules and the store work with."""
 
+import re
 from datetime import UTC, datetime
+from decimal import Decimal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from hookline.events.v1 import events_pb2
+from services.export import store
+from services.export.containment import NotContainableError, contained
 from services.export.filters import Filter, Status
 from services.export.store import Event
+from shared.db import Connection
 from shared.errors import InvalidField, Violation
 
 MAX_FILTER_VALUES = 100
+MAX_TYPED_CHARACTERS = 200
+_is_decimal = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,29})?").fullmatch
 
 _FROM_STATUS = {
     Status.PENDING: events_pb2.PROCESSING_STATUS_PENDING,
@@ -21,7 +29,7 @@ _TO_STATUS = {number: status for status, number in _FROM_STATUS.items()}
 
 def to_filter(message: events_pb2.EventFilter) -> Filter:
     """Raises InvalidField for a filter that can't hold or says nothing that makes sense."""
-    for name in ("types", "sources"):
+    for name in ("types", "sources", "platforms"):
         values = getattr(message, name)
         if len(values) > MAX_FILTER_VALUES:
             raise InvalidField(Violation(f"filter.{name}", f"at most {MAX_FILTER_VALUES}"))
@@ -31,18 +39,63 @@ def to_filter(message: events_pb2.EventFilter) -> Filter:
     for position, status in enumerate(message.statuses):
         if status not in _TO_STATUS:
             raise InvalidField(Violation(f"filter.statuses[{position}]", "must be PENDING, PROCESSED or FAILED"))
-    times: dict[str, datetime | None] = {}
-    for kind in ("occurred", "received"):
-        start, end = (_time(message, f"{kind}_{side}_time") for side in ("start", "end"))
-        if start is not None and end is not None and start >= end:
-            raise InvalidField(Violation(f"filter.{kind}_end_time", f"must be after {kind}_start_time"))
-        times |= {f"{kind}_start": start, f"{kind}_end": end}
+    occurred_start, occurred_end = _times(message, "occurred")
+    received_start, received_end = _times(message, "received")
+    min_total, max_total = _totals(message)
     return Filter(
         types=list(message.types) or None,
         sources=list(message.sources) or None,
+        platforms=list(message.platforms) or None,
         statuses=[_TO_STATUS[status] for status in message.statuses] or None,
-        **times,
+        occurred_start=occurred_start,
+        occurred_end=occurred_end,
+        received_start=received_start,
+        received_end=received_end,
+        min_total=min_total,
+        max_total=max_total,
+        currency=_currency(message.currency),
+        customer=_typed(message.customer, "customer"),
+        payload_contains=_contained(message.payload_contains),
+        text=_typed(message.text, "text"),
     )
+
+
+def _times(message: events_pb2.EventFilter, kind: str) -> tuple[datetime | None, datetime | None]:
+    start, end = (_time(message, f"{kind}_{side}_time") for side in ("start", "end"))
+    if start is not None and end is not None and start >= end:
+        raise InvalidField(Violation(f"filter.{kind}_end_time", f"must be after {kind}_start_time"))
+    return start, end
+
+
+def _totals(message: events_pb2.EventFilter) -> tuple[str | None, str | None]:
+    for name in ("min_total", "max_total"):
+        text = getattr(message, name)
+        if text and not _is_decimal(text):
+            raise InvalidField(Violation(f"filter.{name}", "is no plain decimal number of at most 60 characters"))
+    least, most = message.min_total or None, message.max_total or None
+    if least and most and Decimal(least) > Decimal(most):
+        raise InvalidField(Violation("filter.max_total", "is less than min_total"))
+    return least, most
+
+
+def _currency(code: str) -> str | None:
+    if code and not (len(code) == 3 and code.isascii() and code.isalpha()):
+        raise InvalidField(Violation("filter.currency", "is no ISO 4217 code"))
+    return code.upper() or None
+
+
+def _typed(text: str, name: str) -> str | None:
+    """What a person types into a field of a search."""
+    if len(text) > MAX_TYPED_CHARACTERS or "\0" in text:
+        raise InvalidField(Violation(f"filter.{name}", f"at most {MAX_TYPED_CHARACTERS} characters, none of them NUL"))
+    return text.strip() or None
+
+
+def _contained(text: str) -> str | None:
+    try:
+        return contained(text) if text else None
+    except NotContainableError as error:
+        raise InvalidField(Violation("filter.payload_contains", str(error))) from None
 
 
 def _time(message: events_pb2.EventFilter, name: str) -> datetime | None:
@@ -66,6 +119,20 @@ def is_newest_first(order: events_pb2.EventOrder.ValueType, *, default: bool) ->
             return False
         case _:
             raise InvalidField(Violation("order", "must be NEWEST_FIRST or OLDEST_FIRST"))
+
+
+def zone(name: str) -> str:
+    """A time zone's name, "UTC" for none. Raises InvalidField when there is no such zone."""
+    try:
+        return ZoneInfo(name or "UTC").key
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise InvalidField(Violation("time_zone", "is no IANA time zone, such as America/Sao_Paulo")) from None
+
+
+async def check_zone(connection: Connection, time_zone: str) -> None:
+    """Raises InvalidField when PostgreSQL, whose list may be an older one than ours, does not know the zone."""
+    if time_zone != "UTC" and not await store.knows_time_zone(connection, time_zone):
+        raise InvalidField(Violation("time_zone", "is none that the database knows"))
 
 
 def from_event(company_id: str, event: Event) -> events_pb2.Event:

@@ -1,119 +1,97 @@
-"""What a file is beside its rows: columns, beginning, end, chunks and digests. Pure rules."""
+"""What a file is beside its rows: its columns, its beginning and end, its dialect. Pure rules."""
 
-import hashlib
-from collections.abc import Iterator, Sequence
+import csv
+import io
+from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 
-CHUNK_BYTES = 256 * 1024
+from services.export.columns import USUAL_CSV, USUAL_JSON, Column, columns
 
-CSV_COLUMNS = (
-    "event_id",
-    "type",
-    "customer_name",
-    "product_name",
-    "total",
-    "currency",
-    "source",
-    "status",
-    "occurred_time",
-)
-JSON_COLUMNS = (
-    "event_id",
-    "sequence",
-    "type",
-    "platform_type",
-    "platform",
-    "source",
-    "dedup_key",
-    "customer_name",
-    "product_name",
-    "total",
-    "currency",
-    "status",
-    "status_error",
-    "occurred_time",
-    "received_time",
-    "payload",
-)
+VERSION = 2
+"""Of the bytes that the same events come to. To be raised with any change of them: an export that began with another
+version can't be resumed."""
+_BYTE_ORDER_MARK = "\ufeff".encode()
+
+
+class FileKind(Enum):
+    """The formats, and a guess at the bytes of a usual row, for the first page; later ones go by what came."""
+
+    CSV = 200
+    JSON = 175
+    NDJSON = 1000
+
+    @property
+    def is_json(self) -> bool:
+        return self is not FileKind.CSV
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a CSV is written. Times: in RFC 3339 where there is no `time_format`, which is one of PostgreSQL's."""
+
+    delimiter: str = ","
+    decimal_comma: bool = False
+    byte_order_mark: bool = False
+    time_format: str | None = None
+
+
+PLAIN = Dialect()
+EXCEL = Dialect(byte_order_mark=True, time_format="YYYY-MM-DD HH24:MI:SS")
+EXCEL_PTBR = Dialect(delimiter=";", decimal_comma=True, byte_order_mark=True, time_format="DD/MM/YYYY HH24:MI:SS")
 
 
 @dataclass(frozen=True)
 class Format:
-    """A file format. `before_row` stands in front of each row; where it is not empty, `start` replaces the first one:
-    a JSON array's rows all begin with a comma, and its first with a bracket instead."""
+    """A file as it was asked for. `before_row` stands in front of each row; where it is not empty, `start` replaces the
+    first one: a JSON array's rows all begin with a comma, and its first with a bracket instead."""
 
-    columns: Sequence[str]
+    kind: FileKind
+    columns: Sequence[Column]
     media_type: str
-    is_json: bool
-    usual_row_bytes: int
-    """A guess, for the first page; later ones go by what came."""
+    dialect: Dialect = PLAIN
+    portuguese: bool = False
+    time_zone: str = "UTC"
     start: bytes = b""
     before_row: str = ""
     end: bytes = b""
 
 
-CSV = Format(
-    CSV_COLUMNS,
-    "text/csv; charset=utf-8",
-    is_json=False,
-    usual_row_bytes=200,
-    start=",".join(CSV_COLUMNS).encode() + b"\n",
-)
-JSON = Format(
-    JSON_COLUMNS, "application/json", is_json=True, usual_row_bytes=175, start=b"[", before_row=",", end=b"]\n"
-)
-NDJSON = Format(JSON_COLUMNS, "application/x-ndjson", is_json=True, usual_row_bytes=1000)
+def csv_format(
+    names: Sequence[str] = (), dialect: Dialect = PLAIN, *, portuguese: bool = False, time_zone: str = "UTC"
+) -> Format:
+    """A CSV with these columns, the usual ones if none are given. Raises NoColumnError."""
+    chosen = columns(names or USUAL_CSV)
+    titles = io.StringIO()
+    # A title out of a payload's path may need quotes, too.
+    csv.writer(titles, delimiter=dialect.delimiter, lineterminator="\n").writerow(
+        column.portuguese if portuguese else column.name for column in chosen
+    )
+    start = (_BYTE_ORDER_MARK if dialect.byte_order_mark else b"") + titles.getvalue().encode()
+    return Format(
+        FileKind.CSV,
+        chosen,
+        "text/csv; charset=utf-8",
+        dialect,
+        portuguese=portuguese,
+        time_zone=time_zone,
+        start=start,
+    )
 
 
-@dataclass(frozen=True)
-class Chunk:
-    """A piece of the file; `size` counts all pieces up to this one. `digest` is SHA-256(the digest before ‖ data)."""
+def json_format(names: Sequence[str] = (), *, time_zone: str = "UTC") -> Format:
+    """A JSON array of objects with these members, the usual ones if none are given. Raises NoColumnError."""
+    return Format(
+        FileKind.JSON,
+        columns(names or USUAL_JSON),
+        "application/json",
+        time_zone=time_zone,
+        start=b"[",
+        before_row=",",
+        end=b"]\n",
+    )
 
-    data: bytes
-    number: int
-    size: int
-    digest: bytes
 
-
-class Chunker:
-    """Cuts a file into chunks: all of the same size but the last, wherever the bytes come from, so that a file has the
-    same digests however its rows were read."""
-
-    def __init__(self, file_format: Format) -> None:
-        self._format = file_format
-        self._buffer = bytearray(file_format.start)
-        self._skip = len(file_format.before_row)
-        self._sha256 = hashlib.sha256()
-        self.number = 0
-        self.size = 0
-        self.digest = b""
-
-    @property
-    def sha256(self) -> bytes:
-        """SHA-256 of all chunks so far, as one file."""
-        return self._sha256.digest()
-
-    def add(self, pieces: Sequence[bytes]) -> Iterator[Chunk]:
-        """Takes rows; gives the chunks that are full."""
-        for piece in pieces:
-            self._buffer += piece[self._skip :]
-            self._skip = 0
-            while len(self._buffer) >= CHUNK_BYTES:
-                yield self._cut()
-
-    def finish(self) -> Iterator[Chunk]:
-        """Takes the end of the file; gives the last chunks."""
-        self._buffer += self._format.end
-        while self._buffer:
-            yield self._cut()
-
-    def _cut(self) -> Chunk:
-        data = bytes(self._buffer[:CHUNK_BYTES])
-        del self._buffer[:CHUNK_BYTES]
-        self.number += 1
-        self.size += len(data)
-        digest = hashlib.sha256(self.digest)
-        digest.update(data)
-        self.digest = digest.digest()
-        self._sha256.update(data)
-        return Chunk(data, self.number, self.size, self.digest)
+def ndjson_format(names: Sequence[str] = (), *, time_zone: str = "UTC") -> Format:
+    """The same objects, one a line. Raises NoColumnError."""
+    return Format(FileKind.NDJSON, columns(names or USUAL_JSON), "application/x-ndjson", time_zone=time_zone)

@@ -1,34 +1,33 @@
-"""EventQueryService: one event, and lists page by page."""
+"""EventQueryService: one event, lists page by page, summaries, the live tail."""
+
+from collections.abc import AsyncIterator
 
 import msgspec
 
 from hookline.export.v1 import event_query_service_pb2 as pb
 from hookline.export.v1 import event_query_service_pb2_grpc
-from services.export import conversion, store
-from services.export.store import Span
+from services.export import conversion, store, summaries, summary_request
+from services.export.cache import Cache
+from services.export.listing import Walk, newer, older, read_page
+from services.export.summaries import MAX_ROWS, TooManyGroupsError
+from services.export.watching import Tails
 from shared import db, page_tokens, requests
-from shared.errors import EventNotFound, InvalidField, Violation
+from shared.errors import EventNotFound, InvalidField, SequenceOutOfRange, Violation
 from shared.interceptors import Context
 
-# Events that one call looks through where no index leads to those that match: what keeps a call short.
-MAX_SPAN = 20_000
-MAX_PAYLOAD_BYTES = 8 * 1024 * 1024
+# One message of the live tail.
+WATCH_EVENTS = 500
 
 _VIEWS = {pb.EVENT_VIEW_UNSPECIFIED: False, pb.EVENT_VIEW_BASIC: False, pb.EVENT_VIEW_FULL: True}
-
-
-class _Position(msgspec.Struct, frozen=True, array_like=True):
-    """Where the next page goes on: through what is left of the log that the first page saw."""
-
-    after: int
-    upto: int
 
 
 class EventQueryServicer(event_query_service_pb2_grpc.EventQueryServiceServicer):
     """See protos/hookline/export/v1/event_query_service.proto."""
 
-    def __init__(self, pool: db.Pool) -> None:
+    def __init__(self, pool: db.Pool, cache: Cache, tails: Tails) -> None:
         self._pool = pool
+        self._cache = cache
+        self._tails = tails
 
     async def GetEvent(self, request: pb.GetEventRequest, context: Context) -> pb.GetEventResponse:
         company_id = requests.company(request.company_id)
@@ -44,37 +43,69 @@ class EventQueryServicer(event_query_service_pb2_grpc.EventQueryServiceServicer)
         which = conversion.to_filter(request.filter)
         newest_first = conversion.is_newest_first(request.order, default=True)
         page_size = requests.page_size(request.page_size, default=100, most=1000)
-        with_payload = _VIEWS.get(request.view)
-        if with_payload is None:
-            raise InvalidField(Violation("view", "must be BASIC or FULL"))
+        with_payload = _with_payload(request.view)
         tie = ("ListEvents", company_id, msgspec.to_builtins(which), newest_first)
-        position = page_tokens.decode(request.page_token, _Position, *tie)
+        walk = page_tokens.decode(request.page_token, Walk, *tie)
         async with db.acquired(self._pool) as connection:
-            if position is None:
-                position = _Position(0, (await store.mark(connection, company_id)).last_sequence)
-            span = _bounded(position, newest_first, None if which.is_indexed else max(MAX_SPAN, page_size))
-            events = await store.list_events(
-                connection,
-                company_id,
-                span,
-                which,
-                newest_first,
-                page_size,
-                MAX_PAYLOAD_BYTES if with_payload else None,
-            )
-        # A page that is full, or cut by its payloads, goes on after its last event; else after what it looked through.
-        cut = with_payload and sum(len(event.payload or b"") for event in events) >= MAX_PAYLOAD_BYTES
-        seen = Span(events[-1].sequence - 1, events[-1].sequence) if cut or len(events) == page_size else span
-        left = _Position(position.after, seen.after) if newest_first else _Position(seen.upto, position.upto)
+            if walk is None:
+                mark = (await store.mark(connection, company_id)).last_sequence
+                walk = Walk(mark, mark if newest_first else 0, down=newest_first)
+            page = await read_page(connection, company_id, which, walk, page_size, with_payload=with_payload)
+        events = page.events if walk.down == newest_first else page.events[::-1]
+        below, above = older(walk, page.seen), newer(walk, page.seen)
+        next_walk, previous_walk = (below, above) if newest_first else (above, below)
         return pb.ListEventsResponse(
             events=[conversion.from_event(company_id, event) for event in events],
-            next_page_token=page_tokens.encode(left, *tie) if left.after < left.upto else "",
+            next_page_token=page_tokens.encode(next_walk, *tie) if next_walk else "",
+            previous_page_token=page_tokens.encode(previous_walk, *tie) if previous_walk else "",
         )
 
+    async def SummarizeEvents(self, request: pb.SummarizeEventsRequest, context: Context) -> pb.SummarizeEventsResponse:
+        company_id, question = summary_request.read(request)
+        async with db.acquired(self._pool) as connection:
+            await conversion.check_zone(connection, question.time_zone)
+        try:
+            return summary_request.answer(await summaries.summarize(self._pool, self._cache, company_id, question))
+        except TooManyGroupsError:
+            raise InvalidField(Violation("group_by", f"gives more than {MAX_ROWS} groups; ask for fewer")) from None
 
-def _bounded(position: _Position, newest_first: bool, max_span: int | None) -> Span:
-    if max_span is None:
-        return Span(position.after, position.upto)
-    if newest_first:
-        return Span(max(position.after, position.upto - max_span), position.upto)
-    return Span(position.after, min(position.upto, position.after + max_span))
+    async def WatchEvents(
+        self, request: pb.WatchEventsRequest, context: Context
+    ) -> AsyncIterator[pb.WatchEventsResponse]:
+        company_id = requests.company(request.company_id)
+        which = conversion.to_filter(request.filter)
+        if which.statuses is not None:
+            raise InvalidField(Violation("filter.statuses", "events are given as they are stored, before any status"))
+        with_payload = _with_payload(request.view)
+        at = request.after_sequence
+        if at < -1:
+            raise InvalidField(Violation("after_sequence", "can't be below -1"))
+        async with db.acquired(self._pool) as connection:
+            mark = (await store.mark(connection, company_id)).last_sequence
+        if at > mark:
+            raise SequenceOutOfRange(mark)
+        at = mark if at == -1 else at
+        async with self._tails.of(company_id) as tail:
+            # Says from where on it watches, before anything happens.
+            yield pb.WatchEventsResponse(last_sequence=at)
+            while True:
+                mark = await tail.beyond(at)
+                if mark == at:
+                    yield pb.WatchEventsResponse(last_sequence=at)
+                while at < mark:
+                    async with db.acquired(self._pool) as connection:
+                        walk = Walk(mark, at, down=False)
+                        page = await read_page(
+                            connection, company_id, which, walk, WATCH_EVENTS, with_payload=with_payload
+                        )
+                    at = page.seen.upto
+                    yield pb.WatchEventsResponse(
+                        events=[conversion.from_event(company_id, event) for event in page.events], last_sequence=at
+                    )
+
+
+def _with_payload(view: pb.EventView.ValueType) -> bool:
+    with_payload = _VIEWS.get(view)
+    if with_payload is None:
+        raise InvalidField(Violation("view", "must be BASIC or FULL"))
+    return with_payload

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import AsyncGenerator
 
 from services.export import store
+from services.export.chunker import Boundary
 from services.export.filters import Filter
 from services.export.formats import Format
 from services.export.store import Mark, Page, PageTooLargeError, Span
@@ -26,7 +27,7 @@ GROWTH = 8
 
 
 class ExportReader:
-    """One export's way through the log. `limit` None: all events up to the mark."""
+    """One export's way through the log, from `start` on. `limit` None: all events up to the mark."""
 
     def __init__(
         self,
@@ -35,6 +36,7 @@ class ExportReader:
         file_format: Format,
         mark: Mark,
         which: Filter,
+        start: Boundary,
         *,
         newest_first: bool,
         limit: int | None,
@@ -46,19 +48,20 @@ class ExportReader:
         self._which = which
         self._newest_first = newest_first
         self._max_span = MAX_INDEXED_SPAN if which.is_indexed else MAX_SPAN
-        self._at = mark.last_sequence if newest_first else 0
-        self._left = mark.last_sequence if limit is None else limit
-        self._span_length = FIRST_PAGE_BYTES // file_format.usual_row_bytes
+        self._at = start.at
+        self._left = (mark.last_sequence if limit is None else limit) - start.rows
+        self._span_length = FIRST_PAGE_BYTES // file_format.kind.value
         # How much of a limit is left is known only when a page has been read.
         self._ahead = READ_AHEAD if limit is None else 1
 
-    async def pages(self) -> AsyncGenerator[Page, None]:
-        """All rows, page by page; pages may be empty. Raises DatabaseUnavailable when the database is lost.
+    async def pages(self) -> AsyncGenerator[tuple[Page, int], None]:
+        """All rows, page by page, each with the sequence that the log has then been read to; pages may be empty. Raises
+        DatabaseUnavailable when the database is lost.
 
         Each page is read whole, in a short transaction: a slow reader holds neither a connection nor old row versions.
         Close the generator (`aclosing`) to stop.
         """
-        reading: deque[asyncio.Task[list[Page]]] = deque()
+        reading: deque[asyncio.Task[list[tuple[Page, int]]]] = deque()
         try:
             self._read_ahead(reading)
             while reading:
@@ -72,7 +75,7 @@ class ExportReader:
                 task.cancel()
             await asyncio.gather(*reading, return_exceptions=True)
 
-    def _read_ahead(self, reading: "deque[asyncio.Task[list[Page]]]") -> None:
+    def _read_ahead(self, reading: "deque[asyncio.Task[list[tuple[Page, int]]]]") -> None:
         while len(reading) < self._ahead and (span := self._next_span()).after < span.upto:
             self._at = span.after if self._newest_first else span.upto
             reading.append(asyncio.create_task(self._read(span)))
@@ -89,7 +92,7 @@ class ExportReader:
         # What is left is shared among the pages read together, rather than most of it being the last page.
         return min(self._span_length, max(MIN_SPAN, -(-left // self._ahead)))
 
-    async def _read(self, span: Span) -> list[Page]:
+    async def _read(self, span: Span) -> list[tuple[Page, int]]:
         length = span.upto - span.after
         try:
             async with db.unavailable_if_lost():
@@ -103,7 +106,7 @@ class ExportReader:
             ]
         self._left -= page.rows
         self._span_length = self._suitable_length(length, page)
-        return [page]
+        return [(page, span.after if self._newest_first else span.upto)]
 
     def _suitable_length(self, length: int, page: Page) -> int:
         if page.rows == 0:
@@ -113,9 +116,10 @@ class ExportReader:
 
     async def _copy(self, span: Span, max_bytes: int | None) -> Page:
         async with self._pool.acquire() as connection:
-            arguments = (
+            return await store.export_page(
                 connection,
                 self._company_id,
+                self._format,
                 span,
                 self._mark.last_change,
                 self._which,
@@ -123,6 +127,3 @@ class ExportReader:
                 self._left,
                 max_bytes,
             )
-            if self._format.is_json:
-                return await store.json_page(*arguments, self._format.before_row)
-            return await store.csv_page(*arguments)

@@ -1,70 +1,95 @@
 """ExportService: header, chunks, trailer."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing
 
 from hookline.export.v1 import export_service_pb2 as pb
 from hookline.export.v1 import export_service_pb2_grpc
-from services.export import conversion, formats, store
+from services.export import conversion, export_request, store
+from services.export.chunker import Boundary, Chunk, Chunker, Position
+from services.export.export_request import ExportRequest
 from services.export.reader import ExportReader
-from shared import db, requests
-from shared.errors import InvalidField, Violation
+from services.export.resuming import ResumeTokens
+from services.export.store import Mark
+from shared import db
+from shared.errors import ExportNotResumable
 from shared.interceptors import Context
-
-_FORMATS = {
-    pb.EXPORT_FORMAT_CSV: formats.CSV,
-    pb.EXPORT_FORMAT_JSON: formats.JSON,
-    pb.EXPORT_FORMAT_NDJSON: formats.NDJSON,
-}
 
 
 class ExportServicer(export_service_pb2_grpc.ExportServiceServicer):
     """See protos/hookline/export/v1/export_service.proto."""
 
-    def __init__(self, pool: db.Pool) -> None:
+    def __init__(self, pool: db.Pool, tokens: ResumeTokens) -> None:
         self._pool = pool
+        self._tokens = tokens
 
     async def ExportEvents(
         self, request: pb.ExportEventsRequest, context: Context
     ) -> AsyncIterator[pb.ExportEventsResponse]:
-        company_id = requests.company(request.company_id)
-        file_format = _FORMATS.get(request.format)
-        if file_format is None:
-            raise InvalidField(Violation("format", "must be CSV, JSON or NDJSON"))
-        if request.limit < 0:
-            raise InvalidField(Violation("limit", "can't be negative"))
-        which = conversion.to_filter(request.filter)
-        newest_first = conversion.is_newest_first(request.order, default=request.limit > 0)
-        async with db.acquired(self._pool) as connection:
-            mark = await store.mark(connection, company_id)
-        limit = request.limit or None
-        reader = ExportReader(self._pool, company_id, file_format, mark, which, newest_first=newest_first, limit=limit)
+        asked = export_request.read(request)
+        mark, position = await self._begin(asked)
+        boundary = position.boundary if position else Boundary(mark.last_sequence if asked.newest_first else 0)
+        reader = ExportReader(
+            self._pool,
+            asked.company_id,
+            asked.format,
+            mark,
+            asked.filter,
+            boundary,
+            newest_first=asked.newest_first,
+            limit=asked.limit,
+        )
+        chunker = Chunker(asked.format, position or Position(boundary))
         yield pb.ExportEventsResponse(
             header=pb.ExportHeader(
-                columns=file_format.columns,
-                media_type=file_format.media_type,
+                columns=[column.name for column in asked.format.columns],
+                media_type=asked.format.media_type,
                 last_sequence=mark.last_sequence,
                 last_change=mark.last_change,
-                max_rows=min(limit or mark.last_sequence, mark.last_sequence),
+                max_rows=min(asked.limit or mark.last_sequence, mark.last_sequence),
+                resumed_after=chunker.position.number,
             )
         )
-        chunker, rows = formats.Chunker(file_format), 0
         async with aclosing(reader.pages()) as pages:
-            async for page in pages:
-                rows += page.rows
-                for message in _messages(chunker.add(page.data), rows):
+            async for page, at in pages:
+                async for message in self._messages(asked, mark, chunker, chunker.add(page.data, page.rows, at)):
                     yield message
-        for message in _messages(chunker.finish(), rows):
+        async for message in self._messages(asked, mark, chunker, chunker.finish()):
             yield message
+        last = chunker.position
         yield pb.ExportEventsResponse(
-            trailer=pb.ExportTrailer(rows=rows, bytes=chunker.size, digest=chunker.digest, sha256=chunker.sha256)
+            trailer=pb.ExportTrailer(rows=chunker.rows, bytes=last.size, digest=last.digest, sha256=chunker.sha256)
         )
 
+    async def _begin(self, asked: ExportRequest) -> tuple[Mark, Position | None]:
+        """The export's mark, and where it stood if it is resumed."""
+        resumed = self._tokens.decode(asked.resume_token, asked.identity) if asked.resume_token else None
+        async with db.acquired(self._pool) as connection:
+            await conversion.check_zone(connection, asked.format.time_zone)
+            now = await store.mark(connection, asked.company_id)
+        if resumed is None:
+            return now, None
+        mark, position = resumed
+        if mark.erasure_epoch != now.erasure_epoch:
+            raise ExportNotResumable("erased")
+        return mark, position
 
-def _messages(chunks: Iterable[formats.Chunk], rows_read: int) -> Iterable[pb.ExportEventsResponse]:
-    for chunk in chunks:
-        yield pb.ExportEventsResponse(
-            chunk=pb.ExportChunk(
-                data=chunk.data, number=chunk.number, bytes=chunk.size, digest=chunk.digest, rows_read=rows_read
+    async def _messages(
+        self, asked: ExportRequest, mark: Mark, chunker: Chunker, chunks: Iterable[Chunk]
+    ) -> AsyncIterator[pb.ExportEventsResponse]:
+        for chunk in chunks:
+            data = chunk.data
+            if asked.compression:
+                # Off the event loop: other calls go on meanwhile.
+                data = await asyncio.to_thread(asked.compression, data)
+            yield pb.ExportEventsResponse(
+                chunk=pb.ExportChunk(
+                    data=data,
+                    number=chunk.position.number,
+                    bytes=chunk.position.size,
+                    digest=chunk.position.digest,
+                    rows_read=chunker.rows,
+                    resume_token=self._tokens.encode(asked.identity, mark, chunk.position),
+                )
             )
-        )

@@ -1,13 +1,16 @@
 """The export service's SQL, and what its answers mean. Every function names its company."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+import asyncpg
 import msgspec
 
+from services.export.column_expressions import expressions
 from services.export.filters import Filter, Status
+from services.export.formats import Format
 from shared.db import Connection
 from shared.statements import Statements
 
@@ -15,11 +18,13 @@ _sql = Statements("services.export")
 _ASCENDING, _DESCENDING = "ORDER BY e.sequence ASC", "ORDER BY e.sequence DESC"
 
 
-class Mark(msgspec.Struct, frozen=True):
-    """A moment in a company's log: its last event and its last change of a status."""
+class Mark(msgspec.Struct, frozen=True, array_like=True):
+    """A moment in a company's log: its last event and its last change of a status, and how often something had been
+    erased by then."""
 
-    last_sequence: int
-    last_change: int
+    last_sequence: int = 0
+    last_change: int = 0
+    erasure_epoch: int = 0
 
 
 class Span(msgspec.Struct, frozen=True):
@@ -53,7 +58,16 @@ class Event(msgspec.Struct, frozen=True):
 async def mark(connection: Connection, company_id: str) -> Mark:
     """Where the company's log stands now. A company without events stands at 0."""
     rows = await _sql.fetch(connection, "mark", company_id=company_id)
-    return Mark(**rows[0]) if rows else Mark(0, 0)
+    return Mark(**rows[0]) if rows else Mark()
+
+
+async def knows_time_zone(connection: Connection, time_zone: str) -> bool:
+    """Whether PostgreSQL can show times in this zone."""
+    try:
+        await _sql.fetch(connection, "clock_in_zone", time_zone=time_zone)
+    except asyncpg.InvalidParameterValueError:
+        return False
+    return True
 
 
 class PageTooLargeError(Exception):
@@ -71,9 +85,10 @@ class Page(msgspec.Struct, frozen=True):
         return sum(map(len, self.data))
 
 
-async def csv_page(
+async def export_page(
     connection: Connection,
     company_id: str,
+    file_format: Format,
     span: Span,
     last_change: int,
     which: Filter,
@@ -81,12 +96,12 @@ async def csv_page(
     limit: int,
     max_bytes: int | None,
 ) -> Page:
-    """Lines of CSV for the events of a span that match, at most `limit`; statuses as of `last_change`.
+    """Lines of the file for the events of a span that match, at most `limit`; statuses as of `last_change`.
 
     Raises PageTooLargeError when they come to more than `max_bytes`; the connection stays good.
     """
-    query = _sql.inlined(
-        "csv_page",
+    page = _sql.inlined(
+        "export_page",
         company_id=company_id,
         after=span.after,
         upto=span.upto,
@@ -94,33 +109,12 @@ async def csv_page(
         max_rows=limit,
         **msgspec.structs.asdict(which),
     )
-    return await _copy(connection, _ordered(query, newest_first), max_bytes)
-
-
-async def json_page(
-    connection: Connection,
-    company_id: str,
-    span: Span,
-    last_change: int,
-    which: Filter,
-    newest_first: bool,
-    limit: int,
-    max_bytes: int | None,
-    before: str,
-) -> Page:
-    """The same as lines of JSON, each with `before` in front."""
-    query = _sql.inlined(
-        "json_page",
-        company_id=company_id,
-        after=span.after,
-        upto=span.upto,
-        last_change=last_change,
-        max_rows=limit,
-        before=before,
-        **msgspec.structs.asdict(which),
-    )
+    page = _ordered(page, newest_first).replace("e.event_id AS columns", expressions(file_format))
+    if not file_format.kind.is_json:
+        return await _copy(connection, page, max_bytes, delimiter=file_format.dialect.delimiter)
+    rows = _sql.inlined("json_rows", before=file_format.before_row).replace("SELECT 1 AS page", page)
     # Quote and delimiter are characters that JSON never holds as they are: its lines go out byte for byte.
-    return await _copy(connection, _ordered(query, newest_first), max_bytes, quote="\x01", delimiter="\x02")
+    return await _copy(connection, rows, max_bytes, quote="\x01", delimiter="\x02")
 
 
 async def _copy(connection: Connection, query: str, max_bytes: int | None, **options: str) -> Page:
@@ -144,6 +138,13 @@ def _ordered(query: str, newest_first: bool) -> str:
     return query.replace(_ASCENDING, _DESCENDING) if newest_first else query
 
 
+class Found(msgspec.Struct, frozen=True):
+    """Where an event lies: its number, and the time that leads to its partition."""
+
+    sequence: int
+    received_time: datetime
+
+
 async def list_events(
     connection: Connection,
     company_id: str,
@@ -155,21 +156,50 @@ async def list_events(
 ) -> list[Event]:
     """The events of a span that match, at most `limit`. With `max_payload_bytes`, with their payloads, and ending with
     the event whose payload reaches so many bytes in all."""
-    arguments = {
+    where = {"company_id": company_id, "after": span.after, "upto": span.upto}
+    return await _list(connection, "list_events", where, which, newest_first, limit, max_payload_bytes)
+
+
+async def list_found(
+    connection: Connection,
+    company_id: str,
+    found: Sequence[Found],
+    which: Filter,
+    newest_first: bool,
+    limit: int,
+    max_payload_bytes: int | None,
+) -> list[Event]:
+    """Those of the events found before that match; the rest as `list_events`."""
+    where = {
         "company_id": company_id,
-        "after": span.after,
-        "upto": span.upto,
+        "sequences": [one.sequence for one in found],
+        "received_times": [one.received_time for one in found],
+    }
+    return await _list(connection, "list_found", where, which, newest_first, limit, max_payload_bytes)
+
+
+async def _list(
+    connection: Connection,
+    statement: str,
+    where: Mapping[str, Any],
+    which: Filter,
+    newest_first: bool,
+    limit: int,
+    max_payload_bytes: int | None,
+) -> list[Event]:
+    parameters = {
+        **where,
         "max_rows": limit,
         "with_payload": max_payload_bytes is not None,
         **msgspec.structs.asdict(which),
     }
-    query = _ordered(_sql.texts["list_events"], newest_first)
-    ordered = _sql.arguments("list_events", arguments)
+    query = _ordered(_sql.texts[statement], newest_first)
+    arguments = _sql.arguments(statement, parameters)
     if max_payload_bytes is None:
-        return [_event(row) for row in await connection.fetch(query, *ordered)]
+        return [_event(row) for row in await connection.fetch(query, *arguments)]
     events, size = [], 0
     async with connection.transaction(readonly=True):
-        async for row in connection.cursor(query, *ordered, prefetch=16):
+        async for row in connection.cursor(query, *arguments, prefetch=16):
             events.append(_event(row))
             size += len(row["payload"])
             if size >= max_payload_bytes:
@@ -177,10 +207,100 @@ async def list_events(
     return events
 
 
+async def find_terms(
+    connection: Connection,
+    company_id: str,
+    buckets: Sequence[int],
+    span: Span,
+    which: Filter,
+    newest_first: bool,
+    limit: int,
+) -> list[Found]:
+    """The first events of a span, within these buckets of the log, that have the filter's words and contain what it
+    wants contained. A customer's word may be found in the product's name: the whole filter is yet to be asked."""
+    terms = {"payload_contains": which.payload_contains, "customer": which.customer, "text": which.text}
+    return await _find(connection, "find_terms", company_id, span, newest_first, limit, buckets=buckets, **terms)
+
+
+async def find_indexed(
+    connection: Connection, company_id: str, span: Span, which: Filter, newest_first: bool, limit: int
+) -> list[Found]:
+    """The first events of a span that are of the filter's types, or else of its sources."""
+    if which.types is not None:
+        return await _find(connection, "find_types", company_id, span, newest_first, limit, types=which.types)
+    return await _find(connection, "find_sources", company_id, span, newest_first, limit, sources=which.sources)
+
+
+async def find_ids(connection: Connection, company_id: str, span: Span, typed: str) -> list[Found]:
+    """The events of a span that a text is the id or the dedup key of."""
+    return await _find(connection, "find_ids", company_id, span, False, 0, typed=typed)
+
+
+async def _find(
+    connection: Connection,
+    statement: str,
+    company_id: str,
+    span: Span,
+    newest_first: bool,
+    limit: int,
+    **parameters: Any,
+) -> list[Found]:
+    parameters |= {"company_id": company_id, "after": span.after, "upto": span.upto, "max_rows": limit}
+    query = _ordered(_sql.texts[statement], newest_first)
+    rows = await connection.fetch(query, *_sql.arguments(statement, parameters))
+    return [Found(row["sequence"], row["received_time"]) for row in rows]
+
+
 async def get_event(connection: Connection, company_id: str, event_id: uuid.UUID) -> Event | None:
     """One event with its payload, or None."""
     rows = await _sql.fetch(connection, "get_event", company_id=company_id, event_id=event_id)
     return _event(rows[0]) if rows else None
+
+
+class SummaryRow(msgspec.Struct, frozen=True, array_like=True):
+    """Events that have a group and a currency in common, and the sum of their totals (None: none of them has one). What
+    is not grouped by is None. `start` is when the hour or day began, in seconds since 1970."""
+
+    start: int | None
+    type: str | None
+    source: str | None
+    product_name: str | None
+    platform: str | None
+    currency: str | None
+    count: int
+    total: str | None
+
+    @property
+    def group(self) -> tuple[int | str | None, ...]:
+        """What the events have in common."""
+        return self.start, self.type, self.source, self.product_name, self.platform, self.currency
+
+
+async def summarize(
+    connection: Connection,
+    company_id: str,
+    span: Span,
+    which: Filter,
+    group_by: Collection[str],
+    time_zone: str,
+    limit: int,
+) -> list[SummaryRow]:
+    """Counts and adds up the events of a span that match; at most `limit` rows, in no order. The filter's statuses are
+    not looked at."""
+    parameters = {**msgspec.structs.asdict(which), "company_id": company_id, "after": span.after, "upto": span.upto}
+    rows = await _sql.fetch(
+        connection,
+        "summarize",
+        **parameters,
+        unit=next((unit for unit in ("hour", "day") if unit in group_by), None),
+        time_zone=time_zone,
+        by_type="type" in group_by,
+        by_source="source" in group_by,
+        by_product="product" in group_by,
+        by_platform="platform" in group_by,
+        max_rows=limit,
+    )
+    return [SummaryRow(**row) for row in rows]
 
 
 def _event(row: Mapping[str, Any]) -> Event:

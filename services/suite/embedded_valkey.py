@@ -47,6 +47,8 @@ class EmbeddedValkey:
                 str(_binary()),
                 *("--bind", host, "--port", str(port), "--dir", str(self._folder)),
                 *("--appendonly", "yes", "--save", "", "--daemonize", "no"),
+                # The cache's values go when there is no room, the broker's never.
+                *("--maxmemory", "128mb", "--maxmemory-policy", "volatile-lru"),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 # A terminal's Ctrl-C is for the supervisor alone.

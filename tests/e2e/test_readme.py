@@ -75,6 +75,16 @@ async def test_the_examples_of_the_command_line_and_of_python(suite: Suite, tmp_
     run([sys.executable, "-c", example("python", "In Python")], suite, folder)
     assert len((folder / "events.csv").read_text(encoding="utf-8").splitlines()) == 4
 
+    out = run(["bash", "-euo", "pipefail", "-c", PATH + example("sh", "And these, out of")], suite, folder)
+    # Two of a search, two of another, and of each type one sum.
+    assert out.count("\torder_approved\tgrapfy\tAna Souza") == out.count("\tpix_created\tgrapfy\tAna Souza") == 2
+    assert "pix_created\t1\t197.90 BRL" in out
+    sold = (folder / "vendas.csv").read_text(encoding="utf-8-sig").splitlines()
+    assert sold[0].startswith("ID do evento;Tipo;Cliente;Produto;Total;Moeda;Origem;Situação;Ocorrido em")
+    assert "pix_created;Ana Souza;Curso de Violão;197,90;BRL;grapfy;pendente;" in sold[1]
+    assert len((folder / "events.ndjson").read_text(encoding="utf-8").splitlines()) == 3
+    assert not list(folder.glob("*.part*"))
+
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 async def test_the_examples_of_webhooks_over_http(suite: Suite, tmp_path: Path) -> None:

@@ -86,12 +86,18 @@ async def test_every_statement_keeps_to_one_company(connection: Connection) -> N
         "services.ingest.merge_pending",
         # Read no table: their locks are of the company and its mappings, or the request.
         "services.ingest.lock_mappings",
+        # Read no table: a clock, and what another statement reads.
+        "services.export.clock_in_zone",
+        "services.export.json_rows",
         "services.sync.lock_request",
         *ACROSS_COMPANIES,
     }
 
 
-@pytest.mark.parametrize("path", sorted(SERVICES.glob("*/sql/*.sql")), ids=lambda path: path.name)
+FILES = [path for path in sorted(SERVICES.glob("*/sql/*.sql")) if not path.name.endswith(".part.sql")]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_every_statement_says_why(path: Path) -> None:
     blocks = re.split(r"^-- name: ", path.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
     assert blocks

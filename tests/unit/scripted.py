@@ -145,7 +145,9 @@ class Script(
     GetSyncRun = _answer
     ListSyncRuns = _answer
     CancelSyncRun = _answer
+    SummarizeEvents = _answer
     ExportEvents = _stream
+    WatchEvents = _stream
     WatchSyncRun = _stream
 
     def IngestEventStream(
@@ -289,15 +291,26 @@ class Shell:
         return CliRunner().invoke(cli, arguments, input=stdin, env=environment | self.environment)
 
 
-def export_stream(pieces: Sequence[bytes], rows: int) -> list[ExportEventsResponse]:
-    """A faultless export of these pieces."""
-    messages = [ExportEventsResponse(header=ExportHeader(max_rows=rows))]
+def export_stream(
+    pieces: Sequence[bytes], rows: int, *, after: int = 0, pack: Callable[[bytes], bytes] = bytes
+) -> list[ExportEventsResponse]:
+    """A faultless export of these pieces; with `after`, the rest of one that is resumed after so many chunks. The token
+    of a chunk is "after 1" for the first."""
+    messages = [ExportEventsResponse(header=ExportHeader(max_rows=rows, resumed_after=after))]
     digest, total = b"", 0
     for number, data in enumerate(pieces, 1):
         total += len(data)
         digest = hashlib.sha256(digest + data).digest()
-        chunk = ExportChunk(data=data, number=number, bytes=total, digest=digest, rows_read=rows)
-        messages.append(ExportEventsResponse(chunk=chunk))
-    whole = hashlib.sha256(b"".join(pieces)).digest()
+        chunk = ExportChunk(
+            data=pack(data),
+            number=number,
+            bytes=total,
+            digest=digest,
+            rows_read=rows,
+            resume_token=f"after {number}",
+        )
+        if number > after:
+            messages.append(ExportEventsResponse(chunk=chunk))
+    whole = b"" if after else hashlib.sha256(b"".join(pieces)).digest()
     trailer = ExportTrailer(rows=rows, bytes=total, digest=digest, sha256=whole)
     return [*messages, ExportEventsResponse(trailer=trailer)]

@@ -17,12 +17,11 @@ from hookline.export.v1.event_query_service_pb2 import (
     ListEventsRequest,
     ListEventsResponse,
 )
-from hookline.export.v1.export_service_pb2 import ExportEventsRequest, ExportFormat
 from hookline.ingest.v1.ingest_service_pb2 import (
     MarkEventsRequest,
     MarkEventsResponse,
 )
-from tests.unit.scripted import Cut, Refusal, Script, Shell, export_stream, serving
+from tests.unit.scripted import Cut, Refusal, Script, Shell, serving
 
 CODE = grpc.StatusCode
 TIME = Timestamp(seconds=1767225600)
@@ -59,7 +58,6 @@ FIELDS = {
     "occurred_time": "2026-01-01T00:00:00Z",
     "received_time": "2026-01-01T00:00:00Z",
 }
-CSV = [b"id,name\n1,a\n", b"2,b\n"]
 
 
 @pytest.fixture
@@ -146,9 +144,10 @@ def test_list_asks_for_what_is_wanted(shell: Shell) -> None:
     shell.script.answers = [ListEventsResponse()]
     arguments = (
         "list --type a --type b --source s --status failed --since 2026-01-01 --until 2026-01-01T01:00:00+01:00 "
-        "--received-since 2026-01-01T00:00:00Z --received-until 2026-01-01 --limit 5 --oldest-first --json --payload"
+        "--received-since 2026-01-01T00:00:00Z --received-until 2026-01-01 --limit 5 --oldest-first --json --payload "
+        '--platform p --platform q --min-total 10 --max-total 20.50 --currency BRL --contains {"a":1} --text t'
     )
-    assert shell(*arguments.split()).exit_code == 0
+    assert shell(*arguments.split(), "--customer", "silva mar").exit_code == 0
     assert shell.script.requests == [
         ListEventsRequest(
             company_id="acme",
@@ -160,6 +159,13 @@ def test_list_asks_for_what_is_wanted(shell: Shell) -> None:
                 occurred_end_time=TIME,
                 received_start_time=TIME,
                 received_end_time=TIME,
+                platforms=["p", "q"],
+                min_total="10",
+                max_total="20.50",
+                currency="BRL",
+                payload_contains='{"a":1}',
+                text="t",
+                customer="silva mar",
             ),
             order=EventOrder.EVENT_ORDER_OLDEST_FIRST,
             page_size=5,
@@ -227,42 +233,3 @@ def test_mark(shell: Shell) -> None:
         MarkEventsRequest(company_id="acme", marks=marks),
         MarkEventsRequest(company_id="acme", marks=[Mark(event_id="e-1", status=processed)]),
     ]
-
-
-def test_export_to_a_file(shell: Shell, tmp_path: Path) -> None:
-    path = tmp_path / "events.CSV"
-    shell.script.answers = [export_stream(CSV, 2), export_stream(CSV, 2)]
-    result = shell("export", "-o", str(path))
-    assert (result.exit_code, result.stdout) == (0, "")
-    assert result.stderr.startswith(f"2 events, 16 bytes in {path}, SHA-256 ")
-    assert path.read_bytes() == b"".join(CSV)
-    result = shell("export", "-o", str(path), "--json")
-    assert json.loads(result.stdout).items() >= {"path": str(path), "rows": 2, "bytes": 16}.items()
-    assert shell.script.requests == 2 * [ExportEventsRequest(company_id="acme", format=ExportFormat.EXPORT_FORMAT_CSV)]
-
-
-@pytest.mark.parametrize("output", [(), ("-o", "-")], ids=["by default", "asked for"])
-def test_export_to_stdout(shell: Shell, output: tuple[str, ...]) -> None:
-    shell.script.answers = [export_stream(CSV, 2)]
-    result = shell("export", *output, "--format", "csv", "--limit", "2", "--newest-first", "--type", "a")
-    assert (result.exit_code, result.stdout_bytes, result.stderr) == (0, b"".join(CSV), "")
-    assert shell.script.requests == [
-        ExportEventsRequest(
-            company_id="acme",
-            format=ExportFormat.EXPORT_FORMAT_CSV,
-            filter=EventFilter(types=["a"]),
-            limit=2,
-            order=EventOrder.EVENT_ORDER_NEWEST_FIRST,
-        )
-    ]
-
-
-def test_an_export_that_fails_midway(shell: Shell, tmp_path: Path) -> None:
-    cut = export_stream(CSV, 2)[:-1]
-    shell.script.answers = [cut, cut, [*cut, Refusal()]]
-    result = shell("export", "--format", "csv")
-    assert (result.exit_code, result.stdout_bytes) == (9, b"".join(CSV))
-    assert result.stderr == "Error: The export ended without its trailer: what came is not the whole file.\n"
-    assert shell("export", "-o", str(tmp_path / "events.csv")).exit_code == 9
-    assert shell("export", "-o", str(tmp_path / "events.csv")).exit_code == 7
-    assert list(tmp_path.iterdir()) == []

@@ -84,6 +84,8 @@ EVERY_CALL: dict[str, tuple[str, ...]] = {
     "secret list": ("secret", "list"),
     "secret delete": ("secret", "delete", "shop"),
     "export": ("export", "--format", "csv"),
+    "summary": ("summary",),
+    "watch": ("watch",),
     "quarantine retry": ("quarantine", "retry", "--all"),
     "quarantine discard": ("quarantine", "discard", "--all", "--why", "a scanner"),
     "sync start": ("sync", "start", "shop-1"),

@@ -195,6 +195,21 @@ def test_on_a_terminal(script: Script, server: Server, tmp_path: Path) -> None:
     assert "2 events: 2 accepted" in shown
 
 
+def test_a_bar_is_shown_where_nothing_gets_in_between(script: Script, server: Server, tmp_path: Path) -> None:
+    lines = [b"1\n" * 1000] * 3
+    script.answers = [export_stream(lines, 3000), export_stream(lines, 3000), export_stream(lines, 3000)]
+    code, shown = in_terminal(["export", "-o", str(tmp_path / "events.ndjson")], environment(server))
+    assert code == 0
+    assert "Exporting" in shown
+    # Data on the terminal: no bar.
+    code, shown = in_terminal(["export", "--format", "ndjson"], environment(server))
+    assert (code, shown.replace("\r", "")) == (0, (lines[0] * 3).decode())
+    # Data elsewhere, and nobody at stderr.
+    command = [*COMMAND, "export", "--format", "ndjson"]
+    done = subprocess.run(command, capture_output=True, env=environment(server), check=True)
+    assert (done.stdout, done.stderr) == (lines[0] * 3, b"")
+
+
 RETRY_ALL = "Retry everything in quarantine? [y/N]: "
 DISCARD_SOME = "Discard everything in quarantine of source shop and reason TYPE_MISSING? [y/N]: "
 

@@ -9,6 +9,7 @@ import pytest
 from hookline.client import (
     HooklineError,
     InvalidRequest,
+    MissingPackage,
     NotFound,
     PermissionDenied,
     ServerDefect,
@@ -132,5 +133,9 @@ def test_a_server_without_the_service() -> None:
 
 
 def test_errors_can_be_pickled() -> None:
-    for error in (Unreachable("a:1"), NotFound("gone", code=CODE.NOT_FOUND, violations=[Violation("a", "b")])):
+    for error in (
+        Unreachable("a:1"),
+        MissingPackage("pyarrow", "parquet"),
+        NotFound("gone", code=CODE.NOT_FOUND, violations=[Violation("a", "b")]),
+    ):
         assert told(pickle.loads(pickle.dumps(error))) == told(error)

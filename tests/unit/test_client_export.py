@@ -11,11 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookline.client import ExportProgress, ExportSummary, Filter, IncompleteExport, Unavailable
-from hookline.client.export import ExportCheck, WholeFile
-from hookline.client.requests import export_events
+from hookline.client import ExportOptions, ExportProgress, ExportSummary, Filter, IncompleteExport
+from hookline.client.export import ExportJob
+from hookline.client.export_request import stream_request
+from hookline.client.files import WholeFile
+from hookline.client.retry import Service
 from hookline.export.v1.export_service_pb2 import ExportEventsRequest, ExportEventsResponse
-from tests.unit.scripted import Answer, Caller, Refusal, Script, export_stream, serving
+from tests.unit.scripted import Caller, Refusal, Script, export_stream, serving
 
 both_clients = pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
 PIECES = [b'id,name\n1,"a\nb"\n2,"c', b'""\n"\n3', b",d\n"]
@@ -25,14 +27,15 @@ SUMMARY = ExportSummary(3, len(CSV), hashlib.sha256(CSV).hexdigest())
 
 
 def csv(where: Filter | None = None, limit: int = 0) -> ExportEventsRequest:
-    return export_events("acme", "csv", where, limit, None)
+    return stream_request("acme", "csv", where, ExportOptions(limit=limit))
 
 
 def check(messages: list[ExportEventsResponse], request: ExportEventsRequest | None = None) -> ExportSummary:
-    checked = ExportCheck(csv() if request is None else request)
+    job = ExportJob(csv() if request is None else request, Service("", 0, 0))
+    job.next_request()
     for message in messages:
-        checked.take(message)
-    return checked.finish()
+        job.take(message)
+    return job.finish()
 
 
 def changed(number: int, change: Callable[[Any], object]) -> list[ExportEventsResponse]:
@@ -46,7 +49,7 @@ def test_what_is_whole_passes() -> None:
     assert check(WHOLE) == SUMMARY
     assert check(WHOLE, csv(limit=3)) == SUMMARY
     assert check(WHOLE, csv(Filter(types=["a"]))) == SUMMARY
-    assert check(export_stream([], 0), export_events("acme", "ndjson", None, 0, None)).rows == 0
+    assert check(export_stream([], 0), stream_request("acme", "ndjson", None, {})).rows == 0
 
 
 FAULTS: dict[str, list[ExportEventsResponse]] = {
@@ -109,30 +112,8 @@ def test_a_whole_export(is_async: bool) -> None:
             "export", "acme", "csv", limit=3, order="newest_first", progress=seen.append
         )
     assert pieces == PIECES
-    assert script.requests == [export_events("acme", "csv", None, 3, "newest_first")]
+    assert script.requests == [stream_request("acme", "csv", None, ExportOptions(limit=3, order="newest_first"))]
     assert seen[-1] == ExportProgress(3, 3, len(CSV))
-
-
-@both_clients
-@pytest.mark.parametrize("ending", [None, Refusal()], ids=["OK", "UNAVAILABLE"])
-def test_a_stream_cut_anywhere_is_not_whole(is_async: bool, ending: Refusal | None, tmp_path: Path) -> None:
-    """After the first message: before it, the call is made again."""
-    target = tmp_path / "events.csv"
-    target.write_bytes(b"as it was")
-    script = Script()
-    with serving(script) as server:
-        call = Caller(is_async=is_async, address=server.address)
-        for length in range(1, len(WHOLE)):
-            answer: list[Answer] = [*WHOLE[:length], *([ending] if ending else [])]
-            script.answers = [answer, answer]
-            received: list[bytes] = []
-            with pytest.raises(Unavailable if ending else IncompleteExport):
-                call("export", "acme", "csv", received=received)
-            assert received == PIECES[: length - 1]
-            with pytest.raises(Unavailable if ending else IncompleteExport):
-                call("export_to_file", "acme", "csv", target)
-            assert [path.name for path in tmp_path.iterdir()] == ["events.csv"]
-            assert target.read_bytes() == b"as it was"
 
 
 @both_clients

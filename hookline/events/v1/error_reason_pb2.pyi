@@ -64,6 +64,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND. The company has nothing of that id in quarantine. Metadata: `quarantine_id`."""
     ERROR_REASON_SIGNING_SECRET_NOT_FOUND: _ErrorReason.ValueType  # 18
     """NOT_FOUND. The company has no signing secret for that source. Metadata: `source`."""
+    ERROR_REASON_EXPORT_NOT_RESUMABLE: _ErrorReason.ValueType  # 19
+    """FAILED_PRECONDITION. The export can't be resumed: events below its mark were erased, or the server writes the format
+    in another way than when it began. Metadata: `cause`. Begin anew.
+    """
+    ERROR_REASON_INVALID_RESUME_TOKEN: _ErrorReason.ValueType  # 20
+    """INVALID_ARGUMENT. The resume token is not one of ours, or belongs to another request or company."""
+    ERROR_REASON_READER_STALLED: _ErrorReason.ValueType  # 21
+    """ABORTED. The reader took nothing for longer than the server waits. Metadata: `seconds`. Resume by token."""
+    ERROR_REASON_SEQUENCE_OUT_OF_RANGE: _ErrorReason.ValueType  # 22
+    """OUT_OF_RANGE. The position asked for lies beyond the company's last event. Metadata: `last_sequence`."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: the `reason` of the google.rpc.ErrorInfo that every error of Hookline carries, under the
@@ -113,4 +123,14 @@ ERROR_REASON_QUARANTINED_EVENT_NOT_FOUND: ErrorReason.ValueType  # 17
 """NOT_FOUND. The company has nothing of that id in quarantine. Metadata: `quarantine_id`."""
 ERROR_REASON_SIGNING_SECRET_NOT_FOUND: ErrorReason.ValueType  # 18
 """NOT_FOUND. The company has no signing secret for that source. Metadata: `source`."""
+ERROR_REASON_EXPORT_NOT_RESUMABLE: ErrorReason.ValueType  # 19
+"""FAILED_PRECONDITION. The export can't be resumed: events below its mark were erased, or the server writes the format
+in another way than when it began. Metadata: `cause`. Begin anew.
+"""
+ERROR_REASON_INVALID_RESUME_TOKEN: ErrorReason.ValueType  # 20
+"""INVALID_ARGUMENT. The resume token is not one of ours, or belongs to another request or company."""
+ERROR_REASON_READER_STALLED: ErrorReason.ValueType  # 21
+"""ABORTED. The reader took nothing for longer than the server waits. Metadata: `seconds`. Resume by token."""
+ERROR_REASON_SEQUENCE_OUT_OF_RANGE: ErrorReason.ValueType  # 22
+"""OUT_OF_RANGE. The position asked for lies beyond the company's last event. Metadata: `last_sequence`."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

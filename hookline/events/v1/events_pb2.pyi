@@ -206,6 +206,33 @@ class EventFilter(_message.Message):
     OCCURRED_END_TIME_FIELD_NUMBER: _builtins.int
     RECEIVED_START_TIME_FIELD_NUMBER: _builtins.int
     RECEIVED_END_TIME_FIELD_NUMBER: _builtins.int
+    PLATFORMS_FIELD_NUMBER: _builtins.int
+    CUSTOMER_FIELD_NUMBER: _builtins.int
+    MIN_TOTAL_FIELD_NUMBER: _builtins.int
+    MAX_TOTAL_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    PAYLOAD_CONTAINS_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    customer: _builtins.str
+    """Every one of these words is in the customer's name, in any order and case; the last one may be only begun, as while
+    it is typed: "silva mar" finds "Maria Silva". At most 200 characters.
+    """
+    min_total: _builtins.str
+    """The total is at least this much. Give `currency` with it, or amounts of all currencies are compared as numbers.
+    A plain decimal number. Events without a total don't match.
+    """
+    max_total: _builtins.str
+    """The total is at most this much. Less than `min_total` is INVALID_ARGUMENT."""
+    currency: _builtins.str
+    """The total's currency, an ISO 4217 code."""
+    payload_contains: _builtins.str
+    """A JSON object that the payload contains: each of its members is there with that value, objects in turn contained,
+    and for a list each of its items is among the payload's items. At most 4 KiB; an empty object means nothing.
+    """
+    text: _builtins.str
+    """Every one of these words is in the customer's or the product's name, in any order and case, the last one perhaps
+    only begun; or the whole text is the event's id or its dedup key. At most 200 characters.
+    """
     @_builtins.property
     def types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Any of these types, exactly as stored. At most 100."""
@@ -234,6 +261,10 @@ class EventFilter(_message.Message):
     def received_end_time(self) -> _timestamp_pb2.Timestamp:
         """Received before this time. Not after `received_start_time` is INVALID_ARGUMENT."""
 
+    @_builtins.property
+    def platforms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """From these platforms. At most 100."""
+
     def __init__(
         self,
         *,
@@ -244,10 +275,17 @@ class EventFilter(_message.Message):
         occurred_end_time: _timestamp_pb2.Timestamp | None = ...,
         received_start_time: _timestamp_pb2.Timestamp | None = ...,
         received_end_time: _timestamp_pb2.Timestamp | None = ...,
+        platforms: _abc.Iterable[_builtins.str] | None = ...,
+        customer: _builtins.str = ...,
+        min_total: _builtins.str = ...,
+        max_total: _builtins.str = ...,
+        currency: _builtins.str = ...,
+        payload_contains: _builtins.str = ...,
+        text: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["occurred_end_time", b"occurred_end_time", "occurred_start_time", b"occurred_start_time", "received_end_time", b"received_end_time", "received_start_time", b"received_start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["occurred_end_time", b"occurred_end_time", "occurred_start_time", b"occurred_start_time", "received_end_time", b"received_end_time", "received_start_time", b"received_start_time", "sources", b"sources", "statuses", b"statuses", "types", b"types"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency", b"currency", "customer", b"customer", "max_total", b"max_total", "min_total", b"min_total", "occurred_end_time", b"occurred_end_time", "occurred_start_time", b"occurred_start_time", "payload_contains", b"payload_contains", "platforms", b"platforms", "received_end_time", b"received_end_time", "received_start_time", b"received_start_time", "sources", b"sources", "statuses", b"statuses", "text", b"text", "types", b"types"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

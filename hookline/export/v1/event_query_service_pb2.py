@@ -22,26 +22,39 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from hookline.events.v1 import events_pb2 as hookline_dot_events_dot_v1_dot_events__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,hookline/export/v1/event_query_service.proto\x12\x12hookline.export.v1\x1a\x1fhookline/events/v1/events.proto\"7\n\x0fGetEventRequest\x12\x12\n\ncompany_id\x18\x01 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\"<\n\x10GetEventResponse\x12(\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x19.hookline.events.v1.Event\"\xdb\x01\n\x11ListEventsRequest\x12\x12\n\ncompany_id\x18\x01 \x01(\t\x12/\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x1f.hookline.events.v1.EventFilter\x12-\n\x05order\x18\x03 \x01(\x0e\x32\x1e.hookline.events.v1.EventOrder\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\x12+\n\x04view\x18\x06 \x01(\x0e\x32\x1d.hookline.export.v1.EventView\"X\n\x12ListEventsResponse\x12)\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x19.hookline.events.v1.Event\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*R\n\tEventView\x12\x1a\n\x16\x45VENT_VIEW_UNSPECIFIED\x10\x00\x12\x14\n\x10\x45VENT_VIEW_BASIC\x10\x01\x12\x13\n\x0f\x45VENT_VIEW_FULL\x10\x02\x32\xc7\x01\n\x11\x45ventQueryService\x12U\n\x08GetEvent\x12#.hookline.export.v1.GetEventRequest\x1a$.hookline.export.v1.GetEventResponse\x12[\n\nListEvents\x12%.hookline.export.v1.ListEventsRequest\x1a&.hookline.export.v1.ListEventsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,hookline/export/v1/event_query_service.proto\x12\x12hookline.export.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fhookline/events/v1/events.proto\"7\n\x0fGetEventRequest\x12\x12\n\ncompany_id\x18\x01 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\"<\n\x10GetEventResponse\x12(\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x19.hookline.events.v1.Event\"\xdb\x01\n\x11ListEventsRequest\x12\x12\n\ncompany_id\x18\x01 \x01(\t\x12/\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x1f.hookline.events.v1.EventFilter\x12-\n\x05order\x18\x03 \x01(\x0e\x32\x1e.hookline.events.v1.EventOrder\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\x12+\n\x04view\x18\x06 \x01(\x0e\x32\x1d.hookline.export.v1.EventView\"u\n\x12ListEventsResponse\x12)\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x19.hookline.events.v1.Event\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x1b\n\x13previous_page_token\x18\x03 \x01(\t\"\xa0\x01\n\x16SummarizeEventsRequest\x12\x12\n\ncompany_id\x18\x01 \x01(\t\x12/\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x1f.hookline.events.v1.EventFilter\x12.\n\x08group_by\x18\x03 \x03(\x0e\x32\x1c.hookline.export.v1.Grouping\x12\x11\n\ttime_zone\x18\x04 \x01(\t\"\xad\x02\n\x17SummarizeEventsResponse\x12\x41\n\x06groups\x18\x01 \x03(\x0b\x32\x31.hookline.export.v1.SummarizeEventsResponse.Group\x12\x15\n\rlast_sequence\x18\x02 \x01(\x03\x1a\xb7\x01\n\x05Group\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x14\n\x0cproduct_name\x18\x04 \x01(\t\x12\x10\n\x08platform\x18\x05 \x01(\t\x12\r\n\x05\x63ount\x18\x06 \x01(\x03\x12)\n\x06totals\x18\x07 \x03(\x0b\x32\x19.hookline.events.v1.Money\"\x9e\x01\n\x12WatchEventsRequest\x12\x12\n\ncompany_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x12/\n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x1f.hookline.events.v1.EventFilter\x12+\n\x04view\x18\x04 \x01(\x0e\x32\x1d.hookline.export.v1.EventView\"W\n\x13WatchEventsResponse\x12)\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x19.hookline.events.v1.Event\x12\x15\n\rlast_sequence\x18\x02 \x01(\x03*R\n\tEventView\x12\x1a\n\x16\x45VENT_VIEW_UNSPECIFIED\x10\x00\x12\x14\n\x10\x45VENT_VIEW_BASIC\x10\x01\x12\x13\n\x0f\x45VENT_VIEW_FULL\x10\x02*\x9e\x01\n\x08Grouping\x12\x18\n\x14GROUPING_UNSPECIFIED\x10\x00\x12\x11\n\rGROUPING_HOUR\x10\x01\x12\x10\n\x0cGROUPING_DAY\x10\x02\x12\x11\n\rGROUPING_TYPE\x10\x03\x12\x13\n\x0fGROUPING_SOURCE\x10\x04\x12\x14\n\x10GROUPING_PRODUCT\x10\x05\x12\x15\n\x11GROUPING_PLATFORM\x10\x06\x32\x95\x03\n\x11\x45ventQueryService\x12U\n\x08GetEvent\x12#.hookline.export.v1.GetEventRequest\x1a$.hookline.export.v1.GetEventResponse\x12[\n\nListEvents\x12%.hookline.export.v1.ListEventsRequest\x1a&.hookline.export.v1.ListEventsResponse\x12j\n\x0fSummarizeEvents\x12*.hookline.export.v1.SummarizeEventsRequest\x1a+.hookline.export.v1.SummarizeEventsResponse\x12`\n\x0bWatchEvents\x12&.hookline.export.v1.WatchEventsRequest\x1a\'.hookline.export.v1.WatchEventsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hookline.export.v1.event_query_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EVENTVIEW']._serialized_start=532
-  _globals['_EVENTVIEW']._serialized_end=614
-  _globals['_GETEVENTREQUEST']._serialized_start=101
-  _globals['_GETEVENTREQUEST']._serialized_end=156
-  _globals['_GETEVENTRESPONSE']._serialized_start=158
-  _globals['_GETEVENTRESPONSE']._serialized_end=218
-  _globals['_LISTEVENTSREQUEST']._serialized_start=221
-  _globals['_LISTEVENTSREQUEST']._serialized_end=440
-  _globals['_LISTEVENTSRESPONSE']._serialized_start=442
-  _globals['_LISTEVENTSRESPONSE']._serialized_end=530
-  _globals['_EVENTQUERYSERVICE']._serialized_start=617
-  _globals['_EVENTQUERYSERVICE']._serialized_end=816
+  _globals['_EVENTVIEW']._serialized_start=1311
+  _globals['_EVENTVIEW']._serialized_end=1393
+  _globals['_GROUPING']._serialized_start=1396
+  _globals['_GROUPING']._serialized_end=1554
+  _globals['_GETEVENTREQUEST']._serialized_start=134
+  _globals['_GETEVENTREQUEST']._serialized_end=189
+  _globals['_GETEVENTRESPONSE']._serialized_start=191
+  _globals['_GETEVENTRESPONSE']._serialized_end=251
+  _globals['_LISTEVENTSREQUEST']._serialized_start=254
+  _globals['_LISTEVENTSREQUEST']._serialized_end=473
+  _globals['_LISTEVENTSRESPONSE']._serialized_start=475
+  _globals['_LISTEVENTSRESPONSE']._serialized_end=592
+  _globals['_SUMMARIZEEVENTSREQUEST']._serialized_start=595
+  _globals['_SUMMARIZEEVENTSREQUEST']._serialized_end=755
+  _globals['_SUMMARIZEEVENTSRESPONSE']._serialized_start=758
+  _globals['_SUMMARIZEEVENTSRESPONSE']._serialized_end=1059
+  _globals['_SUMMARIZEEVENTSRESPONSE_GROUP']._serialized_start=876
+  _globals['_SUMMARIZEEVENTSRESPONSE_GROUP']._serialized_end=1059
+  _globals['_WATCHEVENTSREQUEST']._serialized_start=1062
+  _globals['_WATCHEVENTSREQUEST']._serialized_end=1220
+  _globals['_WATCHEVENTSRESPONSE']._serialized_start=1222
+  _globals['_WATCHEVENTSRESPONSE']._serialized_end=1309
+  _globals['_EVENTQUERYSERVICE']._serialized_start=1557
+  _globals['_EVENTQUERYSERVICE']._serialized_end=1962
 # @@protoc_insertion_point(module_scope)

@@ -6,6 +6,7 @@ Reading events out."""
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from hookline.events.v1 import events_pb2 as _events_pb2
@@ -43,6 +44,46 @@ EVENT_VIEW_BASIC: EventView.ValueType  # 1
 EVENT_VIEW_FULL: EventView.ValueType  # 2
 """Everything. A page ends early when its payloads come to 8 MiB."""
 Global___EventView: _TypeAlias = EventView  # noqa: Y015
+
+class _Grouping:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _GroupingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Grouping.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    GROUPING_UNSPECIFIED: _Grouping.ValueType  # 0
+    """Never in a request."""
+    GROUPING_HOUR: _Grouping.ValueType  # 1
+    """The hour that events occurred in."""
+    GROUPING_DAY: _Grouping.ValueType  # 2
+    """The day that events occurred on."""
+    GROUPING_TYPE: _Grouping.ValueType  # 3
+    """The type."""
+    GROUPING_SOURCE: _Grouping.ValueType  # 4
+    """The source."""
+    GROUPING_PRODUCT: _Grouping.ValueType  # 5
+    """The product's name."""
+    GROUPING_PLATFORM: _Grouping.ValueType  # 6
+    """The platform."""
+
+class Grouping(_Grouping, metaclass=_GroupingEnumTypeWrapper):
+    """By what a summary groups."""
+
+GROUPING_UNSPECIFIED: Grouping.ValueType  # 0
+"""Never in a request."""
+GROUPING_HOUR: Grouping.ValueType  # 1
+"""The hour that events occurred in."""
+GROUPING_DAY: Grouping.ValueType  # 2
+"""The day that events occurred on."""
+GROUPING_TYPE: Grouping.ValueType  # 3
+"""The type."""
+GROUPING_SOURCE: Grouping.ValueType  # 4
+"""The source."""
+GROUPING_PRODUCT: Grouping.ValueType  # 5
+"""The product's name."""
+GROUPING_PLATFORM: Grouping.ValueType  # 6
+"""The platform."""
+Global___Grouping: _TypeAlias = Grouping  # noqa: Y015
 
 @_typing.final
 class GetEventRequest(_message.Message):
@@ -146,8 +187,11 @@ class ListEventsResponse(_message.Message):
 
     EVENTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    PREVIOUS_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Gives the next page. Empty: there is none."""
+    previous_page_token: _builtins.str
+    """Gives the page before this one, as `page_token`. Empty: this is the first."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.Event]:
         """The events of this page."""
@@ -157,11 +201,190 @@ class ListEventsResponse(_message.Message):
         *,
         events: _abc.Iterable[_events_pb2.Event] | None = ...,
         next_page_token: _builtins.str = ...,
+        previous_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "next_page_token", b"next_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "next_page_token", b"next_page_token", "previous_page_token", b"previous_page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListEventsResponse: _TypeAlias = ListEventsResponse  # noqa: Y015
+
+@_typing.final
+class SummarizeEventsRequest(_message.Message):
+    """Request of EventQueryService.SummarizeEvents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPANY_ID_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    GROUP_BY_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    company_id: _builtins.str
+    """The company. Required."""
+    time_zone: _builtins.str
+    """The IANA time zone whose hours and days are meant, such as "America/Sao_Paulo". Empty: UTC."""
+    @_builtins.property
+    def filter(self) -> _events_pb2.EventFilter:
+        """Which events. Not set: all."""
+
+    @_builtins.property
+    def group_by(self) -> _containers.RepeatedScalarFieldContainer[Global___Grouping.ValueType]:
+        """By what to group: at most 3, each once, HOUR and DAY not both. Empty: one group of all."""
+
+    def __init__(
+        self,
+        *,
+        company_id: _builtins.str = ...,
+        filter: _events_pb2.EventFilter | None = ...,
+        group_by: _abc.Iterable[Global___Grouping.ValueType] | None = ...,
+        time_zone: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["company_id", b"company_id", "filter", b"filter", "group_by", b"group_by", "time_zone", b"time_zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SummarizeEventsRequest: _TypeAlias = SummarizeEventsRequest  # noqa: Y015
+
+@_typing.final
+class SummarizeEventsResponse(_message.Message):
+    """Response of EventQueryService.SummarizeEvents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Group(_message.Message):
+        """One group of events."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        START_TIME_FIELD_NUMBER: _builtins.int
+        TYPE_FIELD_NUMBER: _builtins.int
+        SOURCE_FIELD_NUMBER: _builtins.int
+        PRODUCT_NAME_FIELD_NUMBER: _builtins.int
+        PLATFORM_FIELD_NUMBER: _builtins.int
+        COUNT_FIELD_NUMBER: _builtins.int
+        TOTALS_FIELD_NUMBER: _builtins.int
+        type: _builtins.str
+        """Only when grouped by type."""
+        source: _builtins.str
+        """Only when grouped by source."""
+        product_name: _builtins.str
+        """Only when grouped by product. Empty: the events that have none."""
+        platform: _builtins.str
+        """Only when grouped by platform."""
+        count: _builtins.int
+        """Events in the group."""
+        @_builtins.property
+        def start_time(self) -> _timestamp_pb2.Timestamp:
+            """When the hour or day began. Only when grouped by one."""
+
+        @_builtins.property
+        def totals(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.Money]:
+            """The sums of their totals, one for each currency, by currency. Events without a total add nothing."""
+
+        def __init__(
+            self,
+            *,
+            start_time: _timestamp_pb2.Timestamp | None = ...,
+            type: _builtins.str = ...,
+            source: _builtins.str = ...,
+            product_name: _builtins.str = ...,
+            platform: _builtins.str = ...,
+            count: _builtins.int = ...,
+            totals: _abc.Iterable[_events_pb2.Money] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "platform", b"platform", "product_name", b"product_name", "source", b"source", "start_time", b"start_time", "totals", b"totals", "type", b"type"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    GROUPS_FIELD_NUMBER: _builtins.int
+    LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
+    last_sequence: _builtins.int
+    """The company's last event that is counted."""
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___SummarizeEventsResponse.Group]:
+        """The groups that have events, in the order of time, then type, source, product, platform."""
+
+    def __init__(
+        self,
+        *,
+        groups: _abc.Iterable[Global___SummarizeEventsResponse.Group] | None = ...,
+        last_sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups", "last_sequence", b"last_sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SummarizeEventsResponse: _TypeAlias = SummarizeEventsResponse  # noqa: Y015
+
+@_typing.final
+class WatchEventsRequest(_message.Message):
+    """Request of EventQueryService.WatchEvents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPANY_ID_FIELD_NUMBER: _builtins.int
+    AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
+    company_id: _builtins.str
+    """The company. Required."""
+    after_sequence: _builtins.int
+    """The events after this one. 0: from the first. -1: only those stored from now on."""
+    view: Global___EventView.ValueType
+    """How much of each event."""
+    @_builtins.property
+    def filter(self) -> _events_pb2.EventFilter:
+        """Which events. Not set: all."""
+
+    def __init__(
+        self,
+        *,
+        company_id: _builtins.str = ...,
+        after_sequence: _builtins.int = ...,
+        filter: _events_pb2.EventFilter | None = ...,
+        view: Global___EventView.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "company_id", b"company_id", "filter", b"filter", "view", b"view"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchEventsRequest: _TypeAlias = WatchEventsRequest  # noqa: Y015
+
+@_typing.final
+class WatchEventsResponse(_message.Message):
+    """One message of the stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
+    last_sequence: _builtins.int
+    """Everything up to this sequence has been given: to come back with as `after_sequence`."""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.Event]:
+        """Events, in the log's order. Empty now and then: a sign of life, or of a stretch without a match."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[_events_pb2.Event] | None = ...,
+        last_sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "last_sequence", b"last_sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchEventsResponse: _TypeAlias = WatchEventsResponse  # noqa: Y015

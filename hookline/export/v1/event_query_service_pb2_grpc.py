@@ -47,6 +47,16 @@ class EventQueryServiceStub:
                 request_serializer=hookline_dot_export_dot_v1_dot_event__query__service__pb2.ListEventsRequest.SerializeToString,
                 response_deserializer=hookline_dot_export_dot_v1_dot_event__query__service__pb2.ListEventsResponse.FromString,
                 _registered_method=True)
+        self.SummarizeEvents = channel.unary_unary(
+                '/hookline.export.v1.EventQueryService/SummarizeEvents',
+                request_serializer=hookline_dot_export_dot_v1_dot_event__query__service__pb2.SummarizeEventsRequest.SerializeToString,
+                response_deserializer=hookline_dot_export_dot_v1_dot_event__query__service__pb2.SummarizeEventsResponse.FromString,
+                _registered_method=True)
+        self.WatchEvents = channel.unary_stream(
+                '/hookline.export.v1.EventQueryService/WatchEvents',
+                request_serializer=hookline_dot_export_dot_v1_dot_event__query__service__pb2.WatchEventsRequest.SerializeToString,
+                response_deserializer=hookline_dot_export_dot_v1_dot_event__query__service__pb2.WatchEventsResponse.FromString,
+                _registered_method=True)
 
 
 class EventQueryServiceServicer:
@@ -76,6 +86,28 @@ class EventQueryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SummarizeEvents(self, request, context):
+        """Counts events and adds up their totals, in groups, for charts. Exact as of one moment of the log, `last_sequence`.
+        Statuses have no part in it: they change, and these sums only grow.
+        INVALID_ARGUMENT: `company_id` is missing or malformed, the filter can't hold or names statuses, a time zone that
+        there is not, more than 3 groupings or one twice, or over 10,000 groups (ask for fewer or a shorter time).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchEvents(self, request, context):
+        """Gives events as they are stored, in the log's order, from any point of it on, for as long as the caller listens:
+        each matching event once, none left out, however often the caller comes back with the last `sequence` it has seen.
+        An event comes within about a quarter of a second of its commit. The server ends a stream only when it stops
+        (UNAVAILABLE), when the caller takes nothing for too long (ABORTED), or on its deadline: come back.
+        INVALID_ARGUMENT: `company_id` is missing or malformed, or the filter can't hold or names statuses.
+        OUT_OF_RANGE: `after_sequence` lies beyond the company's last event.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EventQueryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -88,6 +120,16 @@ def add_EventQueryServiceServicer_to_server(servicer, server):
                     servicer.ListEvents,
                     request_deserializer=hookline_dot_export_dot_v1_dot_event__query__service__pb2.ListEventsRequest.FromString,
                     response_serializer=hookline_dot_export_dot_v1_dot_event__query__service__pb2.ListEventsResponse.SerializeToString,
+            ),
+            'SummarizeEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.SummarizeEvents,
+                    request_deserializer=hookline_dot_export_dot_v1_dot_event__query__service__pb2.SummarizeEventsRequest.FromString,
+                    response_serializer=hookline_dot_export_dot_v1_dot_event__query__service__pb2.SummarizeEventsResponse.SerializeToString,
+            ),
+            'WatchEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchEvents,
+                    request_deserializer=hookline_dot_export_dot_v1_dot_event__query__service__pb2.WatchEventsRequest.FromString,
+                    response_serializer=hookline_dot_export_dot_v1_dot_event__query__service__pb2.WatchEventsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -147,6 +189,60 @@ class EventQueryService:
             '/hookline.export.v1.EventQueryService/ListEvents',
             hookline_dot_export_dot_v1_dot_event__query__service__pb2.ListEventsRequest.SerializeToString,
             hookline_dot_export_dot_v1_dot_event__query__service__pb2.ListEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SummarizeEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hookline.export.v1.EventQueryService/SummarizeEvents',
+            hookline_dot_export_dot_v1_dot_event__query__service__pb2.SummarizeEventsRequest.SerializeToString,
+            hookline_dot_export_dot_v1_dot_event__query__service__pb2.SummarizeEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/hookline.export.v1.EventQueryService/WatchEvents',
+            hookline_dot_export_dot_v1_dot_event__query__service__pb2.WatchEventsRequest.SerializeToString,
+            hookline_dot_export_dot_v1_dot_event__query__service__pb2.WatchEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -49,6 +49,20 @@ class EventQueryServiceStub:
     INVALID_ARGUMENT: `company_id` is missing or malformed, page_size is negative, the filter can't hold, or the page
     token is not one that this RPC gave for the same request.
     """
+    SummarizeEvents: _grpc.UnaryUnaryMultiCallable[_event_query_service_pb2.SummarizeEventsRequest, _event_query_service_pb2.SummarizeEventsResponse]
+    """Counts events and adds up their totals, in groups, for charts. Exact as of one moment of the log, `last_sequence`.
+    Statuses have no part in it: they change, and these sums only grow.
+    INVALID_ARGUMENT: `company_id` is missing or malformed, the filter can't hold or names statuses, a time zone that
+    there is not, more than 3 groupings or one twice, or over 10,000 groups (ask for fewer or a shorter time).
+    """
+    WatchEvents: _grpc.UnaryStreamMultiCallable[_event_query_service_pb2.WatchEventsRequest, _event_query_service_pb2.WatchEventsResponse]
+    """Gives events as they are stored, in the log's order, from any point of it on, for as long as the caller listens:
+    each matching event once, none left out, however often the caller comes back with the last `sequence` it has seen.
+    An event comes within about a quarter of a second of its commit. The server ends a stream only when it stops
+    (UNAVAILABLE), when the caller takes nothing for too long (ABORTED), or on its deadline: come back.
+    INVALID_ARGUMENT: `company_id` is missing or malformed, or the filter can't hold or names statuses.
+    OUT_OF_RANGE: `after_sequence` lies beyond the company's last event.
+    """
 
 @_typing.type_check_only
 class EventQueryServiceAsyncStub(EventQueryServiceStub):
@@ -70,6 +84,20 @@ class EventQueryServiceAsyncStub(EventQueryServiceStub):
     A page may be short, even empty, and still have a next page: each call looks through a bounded number of events.
     INVALID_ARGUMENT: `company_id` is missing or malformed, page_size is negative, the filter can't hold, or the page
     token is not one that this RPC gave for the same request.
+    """
+    SummarizeEvents: _aio.UnaryUnaryMultiCallable[_event_query_service_pb2.SummarizeEventsRequest, _event_query_service_pb2.SummarizeEventsResponse]  # type: ignore[assignment]
+    """Counts events and adds up their totals, in groups, for charts. Exact as of one moment of the log, `last_sequence`.
+    Statuses have no part in it: they change, and these sums only grow.
+    INVALID_ARGUMENT: `company_id` is missing or malformed, the filter can't hold or names statuses, a time zone that
+    there is not, more than 3 groupings or one twice, or over 10,000 groups (ask for fewer or a shorter time).
+    """
+    WatchEvents: _aio.UnaryStreamMultiCallable[_event_query_service_pb2.WatchEventsRequest, _event_query_service_pb2.WatchEventsResponse]  # type: ignore[assignment]
+    """Gives events as they are stored, in the log's order, from any point of it on, for as long as the caller listens:
+    each matching event once, none left out, however often the caller comes back with the last `sequence` it has seen.
+    An event comes within about a quarter of a second of its commit. The server ends a stream only when it stops
+    (UNAVAILABLE), when the caller takes nothing for too long (ABORTED), or on its deadline: come back.
+    INVALID_ARGUMENT: `company_id` is missing or malformed, or the filter can't hold or names statuses.
+    OUT_OF_RANGE: `after_sequence` lies beyond the company's last event.
     """
 
 class EventQueryServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -101,6 +129,32 @@ class EventQueryServiceServicer(metaclass=_abc_1.ABCMeta):
         A page may be short, even empty, and still have a next page: each call looks through a bounded number of events.
         INVALID_ARGUMENT: `company_id` is missing or malformed, page_size is negative, the filter can't hold, or the page
         token is not one that this RPC gave for the same request.
+        """
+
+    @_abc_1.abstractmethod
+    def SummarizeEvents(
+        self,
+        request: _event_query_service_pb2.SummarizeEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_event_query_service_pb2.SummarizeEventsResponse, _abc.Awaitable[_event_query_service_pb2.SummarizeEventsResponse]]:
+        """Counts events and adds up their totals, in groups, for charts. Exact as of one moment of the log, `last_sequence`.
+        Statuses have no part in it: they change, and these sums only grow.
+        INVALID_ARGUMENT: `company_id` is missing or malformed, the filter can't hold or names statuses, a time zone that
+        there is not, more than 3 groupings or one twice, or over 10,000 groups (ask for fewer or a shorter time).
+        """
+
+    @_abc_1.abstractmethod
+    def WatchEvents(
+        self,
+        request: _event_query_service_pb2.WatchEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_event_query_service_pb2.WatchEventsResponse], _abc.AsyncIterator[_event_query_service_pb2.WatchEventsResponse]]:
+        """Gives events as they are stored, in the log's order, from any point of it on, for as long as the caller listens:
+        each matching event once, none left out, however often the caller comes back with the last `sequence` it has seen.
+        An event comes within about a quarter of a second of its commit. The server ends a stream only when it stops
+        (UNAVAILABLE), when the caller takes nothing for too long (ABORTED), or on its deadline: come back.
+        INVALID_ARGUMENT: `company_id` is missing or malformed, or the filter can't hold or names statuses.
+        OUT_OF_RANGE: `after_sequence` lies beyond the company's last event.
         """
 
 def add_EventQueryServiceServicer_to_server(servicer: EventQueryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

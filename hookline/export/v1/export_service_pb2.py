@@ -25,25 +25,31 @@ _sym_db = _symbol_database.Default()
 from hookline.events.v1 import events_pb2 as hookline_dot_events_dot_v1_dot_events__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'hookline/export/v1/export_service.proto\x12\x12hookline.export.v1\x1a\x1fhookline/events/v1/events.proto\"\xca\x01\n\x13\x45xportEventsRequest\x12\x12\n\ncompany_id\x18\x01 \x01(\t\x12\x30\n\x06\x66ormat\x18\x02 \x01(\x0e\x32 .hookline.export.v1.ExportFormat\x12/\n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x1f.hookline.events.v1.EventFilter\x12\r\n\x05limit\x18\x04 \x01(\x03\x12-\n\x05order\x18\x05 \x01(\x0e\x32\x1e.hookline.events.v1.EventOrder\"\xba\x01\n\x14\x45xportEventsResponse\x12\x32\n\x06header\x18\x01 \x01(\x0b\x32 .hookline.export.v1.ExportHeaderH\x00\x12\x30\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x1f.hookline.export.v1.ExportChunkH\x00\x12\x34\n\x07trailer\x18\x03 \x01(\x0b\x32!.hookline.export.v1.ExportTrailerH\x00\x42\x06\n\x04part\"q\n\x0c\x45xportHeader\x12\x0f\n\x07\x63olumns\x18\x01 \x03(\t\x12\x12\n\nmedia_type\x18\x02 \x01(\t\x12\x15\n\rlast_sequence\x18\x03 \x01(\x03\x12\x13\n\x0blast_change\x18\x04 \x01(\x03\x12\x10\n\x08max_rows\x18\x05 \x01(\x03\"]\n\x0b\x45xportChunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x0e\n\x06number\x18\x02 \x01(\x03\x12\r\n\x05\x62ytes\x18\x03 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x04 \x01(\x0c\x12\x11\n\trows_read\x18\x05 \x01(\x03\"L\n\rExportTrailer\x12\x0c\n\x04rows\x18\x01 \x01(\x03\x12\r\n\x05\x62ytes\x18\x02 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\x12\x0e\n\x06sha256\x18\x04 \x01(\x0c*v\n\x0c\x45xportFormat\x12\x1d\n\x19\x45XPORT_FORMAT_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45XPORT_FORMAT_CSV\x10\x01\x12\x16\n\x12\x45XPORT_FORMAT_JSON\x10\x02\x12\x18\n\x14\x45XPORT_FORMAT_NDJSON\x10\x03\x32t\n\rExportService\x12\x63\n\x0c\x45xportEvents\x12\'.hookline.export.v1.ExportEventsRequest\x1a(.hookline.export.v1.ExportEventsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'hookline/export/v1/export_service.proto\x12\x12hookline.export.v1\x1a\x1fhookline/events/v1/events.proto\"\xac\x03\n\x13\x45xportEventsRequest\x12\x12\n\ncompany_id\x18\x01 \x01(\t\x12\x30\n\x06\x66ormat\x18\x02 \x01(\x0e\x32 .hookline.export.v1.ExportFormat\x12/\n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x1f.hookline.events.v1.EventFilter\x12\r\n\x05limit\x18\x04 \x01(\x03\x12-\n\x05order\x18\x05 \x01(\x0e\x32\x1e.hookline.events.v1.EventOrder\x12\x33\n\x0b\x63sv_dialect\x18\x06 \x01(\x0e\x32\x1e.hookline.export.v1.CsvDialect\x12\x0f\n\x07\x63olumns\x18\x07 \x03(\t\x12;\n\x0fheader_language\x18\x08 \x01(\x0e\x32\".hookline.export.v1.HeaderLanguage\x12\x11\n\ttime_zone\x18\t \x01(\t\x12\x34\n\x0b\x63ompression\x18\n \x01(\x0e\x32\x1f.hookline.export.v1.Compression\x12\x14\n\x0cresume_token\x18\x0b \x01(\t\"\xba\x01\n\x14\x45xportEventsResponse\x12\x32\n\x06header\x18\x01 \x01(\x0b\x32 .hookline.export.v1.ExportHeaderH\x00\x12\x30\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x1f.hookline.export.v1.ExportChunkH\x00\x12\x34\n\x07trailer\x18\x03 \x01(\x0b\x32!.hookline.export.v1.ExportTrailerH\x00\x42\x06\n\x04part\"\x88\x01\n\x0c\x45xportHeader\x12\x0f\n\x07\x63olumns\x18\x01 \x03(\t\x12\x12\n\nmedia_type\x18\x02 \x01(\t\x12\x15\n\rlast_sequence\x18\x03 \x01(\x03\x12\x13\n\x0blast_change\x18\x04 \x01(\x03\x12\x10\n\x08max_rows\x18\x05 \x01(\x03\x12\x15\n\rresumed_after\x18\x06 \x01(\x03\"s\n\x0b\x45xportChunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x0e\n\x06number\x18\x02 \x01(\x03\x12\r\n\x05\x62ytes\x18\x03 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x04 \x01(\x0c\x12\x11\n\trows_read\x18\x05 \x01(\x03\x12\x14\n\x0cresume_token\x18\x06 \x01(\t\"L\n\rExportTrailer\x12\x0c\n\x04rows\x18\x01 \x01(\x03\x12\r\n\x05\x62ytes\x18\x02 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\x12\x0e\n\x06sha256\x18\x04 \x01(\x0c*v\n\x0c\x45xportFormat\x12\x1d\n\x19\x45XPORT_FORMAT_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45XPORT_FORMAT_CSV\x10\x01\x12\x16\n\x12\x45XPORT_FORMAT_JSON\x10\x02\x12\x18\n\x14\x45XPORT_FORMAT_NDJSON\x10\x03*s\n\nCsvDialect\x12\x1b\n\x17\x43SV_DIALECT_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43SV_DIALECT_PLAIN\x10\x01\x12\x15\n\x11\x43SV_DIALECT_EXCEL\x10\x02\x12\x1a\n\x16\x43SV_DIALECT_EXCEL_PTBR\x10\x03*n\n\x0eHeaderLanguage\x12\x1f\n\x1bHEADER_LANGUAGE_UNSPECIFIED\x10\x00\x12\x1b\n\x17HEADER_LANGUAGE_ENGLISH\x10\x01\x12\x1e\n\x1aHEADER_LANGUAGE_PORTUGUESE\x10\x02*l\n\x0b\x43ompression\x12\x1b\n\x17\x43OMPRESSION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43OMPRESSION_NONE\x10\x01\x12\x14\n\x10\x43OMPRESSION_GZIP\x10\x02\x12\x14\n\x10\x43OMPRESSION_ZSTD\x10\x03\x32t\n\rExportService\x12\x63\n\x0c\x45xportEvents\x12\'.hookline.export.v1.ExportEventsRequest\x1a(.hookline.export.v1.ExportEventsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hookline.export.v1.export_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EXPORTFORMAT']._serialized_start=778
-  _globals['_EXPORTFORMAT']._serialized_end=896
+  _globals['_EXPORTFORMAT']._serialized_start=1050
+  _globals['_EXPORTFORMAT']._serialized_end=1168
+  _globals['_CSVDIALECT']._serialized_start=1170
+  _globals['_CSVDIALECT']._serialized_end=1285
+  _globals['_HEADERLANGUAGE']._serialized_start=1287
+  _globals['_HEADERLANGUAGE']._serialized_end=1397
+  _globals['_COMPRESSION']._serialized_start=1399
+  _globals['_COMPRESSION']._serialized_end=1507
   _globals['_EXPORTEVENTSREQUEST']._serialized_start=97
-  _globals['_EXPORTEVENTSREQUEST']._serialized_end=299
-  _globals['_EXPORTEVENTSRESPONSE']._serialized_start=302
-  _globals['_EXPORTEVENTSRESPONSE']._serialized_end=488
-  _globals['_EXPORTHEADER']._serialized_start=490
-  _globals['_EXPORTHEADER']._serialized_end=603
-  _globals['_EXPORTCHUNK']._serialized_start=605
-  _globals['_EXPORTCHUNK']._serialized_end=698
-  _globals['_EXPORTTRAILER']._serialized_start=700
-  _globals['_EXPORTTRAILER']._serialized_end=776
-  _globals['_EXPORTSERVICE']._serialized_start=898
-  _globals['_EXPORTSERVICE']._serialized_end=1014
+  _globals['_EXPORTEVENTSREQUEST']._serialized_end=525
+  _globals['_EXPORTEVENTSRESPONSE']._serialized_start=528
+  _globals['_EXPORTEVENTSRESPONSE']._serialized_end=714
+  _globals['_EXPORTHEADER']._serialized_start=717
+  _globals['_EXPORTHEADER']._serialized_end=853
+  _globals['_EXPORTCHUNK']._serialized_start=855
+  _globals['_EXPORTCHUNK']._serialized_end=970
+  _globals['_EXPORTTRAILER']._serialized_start=972
+  _globals['_EXPORTTRAILER']._serialized_end=1048
+  _globals['_EXPORTSERVICE']._serialized_start=1509
+  _globals['_EXPORTSERVICE']._serialized_end=1625
 # @@protoc_insertion_point(module_scope)

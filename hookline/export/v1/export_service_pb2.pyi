@@ -29,8 +29,8 @@ class _ExportFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExportFo
     EXPORT_FORMAT_UNSPECIFIED: _ExportFormat.ValueType  # 0
     """Not given: INVALID_ARGUMENT."""
     EXPORT_FORMAT_CSV: _ExportFormat.ValueType  # 1
-    """RFC 4180 with a header line; the columns are those of the header message. Times are RFC 3339 in UTC; an absent
-    value is empty. A text that a spreadsheet would run as a formula (it starts with = + - @ TAB or CR) has a ' before it.
+    """RFC 4180 with a header line; the columns are those of the header message. An absent value is empty, an empty text
+    is "". A text that a spreadsheet would run as a formula (it starts with = + - @ TAB or CR) has a ' before it.
     """
     EXPORT_FORMAT_JSON: _ExportFormat.ValueType  # 2
     """One JSON array of objects, one a line, with every field and the payload. Absent values are null. Totals are strings."""
@@ -43,14 +43,98 @@ class ExportFormat(_ExportFormat, metaclass=_ExportFormatEnumTypeWrapper):
 EXPORT_FORMAT_UNSPECIFIED: ExportFormat.ValueType  # 0
 """Not given: INVALID_ARGUMENT."""
 EXPORT_FORMAT_CSV: ExportFormat.ValueType  # 1
-"""RFC 4180 with a header line; the columns are those of the header message. Times are RFC 3339 in UTC; an absent
-value is empty. A text that a spreadsheet would run as a formula (it starts with = + - @ TAB or CR) has a ' before it.
+"""RFC 4180 with a header line; the columns are those of the header message. An absent value is empty, an empty text
+is "". A text that a spreadsheet would run as a formula (it starts with = + - @ TAB or CR) has a ' before it.
 """
 EXPORT_FORMAT_JSON: ExportFormat.ValueType  # 2
 """One JSON array of objects, one a line, with every field and the payload. Absent values are null. Totals are strings."""
 EXPORT_FORMAT_NDJSON: ExportFormat.ValueType  # 3
 """The same objects, one a line, without the array."""
 Global___ExportFormat: _TypeAlias = ExportFormat  # noqa: Y015
+
+class _CsvDialect:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CsvDialectEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CsvDialect.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CSV_DIALECT_UNSPECIFIED: _CsvDialect.ValueType  # 0
+    """As CSV_DIALECT_PLAIN."""
+    CSV_DIALECT_PLAIN: _CsvDialect.ValueType  # 1
+    """Commas, decimal points, times in RFC 3339."""
+    CSV_DIALECT_EXCEL: _CsvDialect.ValueType  # 2
+    """For Excel: a byte order mark, commas, decimal points, times as "2026-11-01 13:45:00" in the time zone asked for."""
+    CSV_DIALECT_EXCEL_PTBR: _CsvDialect.ValueType  # 3
+    """For Excel in Portuguese: a byte order mark, semicolons, decimal commas, times as "01/11/2026 13:45:00" in the time
+    zone asked for.
+    """
+
+class CsvDialect(_CsvDialect, metaclass=_CsvDialectEnumTypeWrapper):
+    """How a CSV is written."""
+
+CSV_DIALECT_UNSPECIFIED: CsvDialect.ValueType  # 0
+"""As CSV_DIALECT_PLAIN."""
+CSV_DIALECT_PLAIN: CsvDialect.ValueType  # 1
+"""Commas, decimal points, times in RFC 3339."""
+CSV_DIALECT_EXCEL: CsvDialect.ValueType  # 2
+"""For Excel: a byte order mark, commas, decimal points, times as "2026-11-01 13:45:00" in the time zone asked for."""
+CSV_DIALECT_EXCEL_PTBR: CsvDialect.ValueType  # 3
+"""For Excel in Portuguese: a byte order mark, semicolons, decimal commas, times as "01/11/2026 13:45:00" in the time
+zone asked for.
+"""
+Global___CsvDialect: _TypeAlias = CsvDialect  # noqa: Y015
+
+class _HeaderLanguage:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _HeaderLanguageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HeaderLanguage.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    HEADER_LANGUAGE_UNSPECIFIED: _HeaderLanguage.ValueType  # 0
+    """As HEADER_LANGUAGE_ENGLISH."""
+    HEADER_LANGUAGE_ENGLISH: _HeaderLanguage.ValueType  # 1
+    """The names of the columns as they are asked for: "customer_name"."""
+    HEADER_LANGUAGE_PORTUGUESE: _HeaderLanguage.ValueType  # 2
+    """In Portuguese: "Cliente". Columns out of the payload keep their paths."""
+
+class HeaderLanguage(_HeaderLanguage, metaclass=_HeaderLanguageEnumTypeWrapper):
+    """The language of a CSV's header line and of the status in it."""
+
+HEADER_LANGUAGE_UNSPECIFIED: HeaderLanguage.ValueType  # 0
+"""As HEADER_LANGUAGE_ENGLISH."""
+HEADER_LANGUAGE_ENGLISH: HeaderLanguage.ValueType  # 1
+"""The names of the columns as they are asked for: "customer_name"."""
+HEADER_LANGUAGE_PORTUGUESE: HeaderLanguage.ValueType  # 2
+"""In Portuguese: "Cliente". Columns out of the payload keep their paths."""
+Global___HeaderLanguage: _TypeAlias = HeaderLanguage  # noqa: Y015
+
+class _Compression:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CompressionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Compression.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    COMPRESSION_UNSPECIFIED: _Compression.ValueType  # 0
+    """As COMPRESSION_NONE."""
+    COMPRESSION_NONE: _Compression.ValueType  # 1
+    """Not at all."""
+    COMPRESSION_GZIP: _Compression.ValueType  # 2
+    """Each chunk is a gzip member: put end to end they are a .gz file."""
+    COMPRESSION_ZSTD: _Compression.ValueType  # 3
+    """Each chunk is a Zstandard frame: put end to end they are a .zst file."""
+
+class Compression(_Compression, metaclass=_CompressionEnumTypeWrapper):
+    """How chunks are compressed on their way."""
+
+COMPRESSION_UNSPECIFIED: Compression.ValueType  # 0
+"""As COMPRESSION_NONE."""
+COMPRESSION_NONE: Compression.ValueType  # 1
+"""Not at all."""
+COMPRESSION_GZIP: Compression.ValueType  # 2
+"""Each chunk is a gzip member: put end to end they are a .gz file."""
+COMPRESSION_ZSTD: Compression.ValueType  # 3
+"""Each chunk is a Zstandard frame: put end to end they are a .zst file."""
+Global___Compression: _TypeAlias = Compression  # noqa: Y015
 
 @_typing.final
 class ExportEventsRequest(_message.Message):
@@ -63,6 +147,12 @@ class ExportEventsRequest(_message.Message):
     FILTER_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     ORDER_FIELD_NUMBER: _builtins.int
+    CSV_DIALECT_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    HEADER_LANGUAGE_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    COMPRESSION_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
     """The company. Required."""
     format: Global___ExportFormat.ValueType
@@ -71,9 +161,27 @@ class ExportEventsRequest(_message.Message):
     """At most this many events. 0: no limit."""
     order: _events_pb2.EventOrder.ValueType
     """Their order."""
+    csv_dialect: Global___CsvDialect.ValueType
+    """How a CSV is written. Only with EXPORT_FORMAT_CSV."""
+    header_language: Global___HeaderLanguage.ValueType
+    """The language of a CSV's header line. Only with EXPORT_FORMAT_CSV."""
+    time_zone: _builtins.str
+    """The IANA time zone that times are shown in, such as "America/Sao_Paulo". Empty: UTC."""
+    compression: Global___Compression.ValueType
+    """How chunks are compressed. Has no part in sizes, digests and tokens: those are of the file as it is."""
+    resume_token: _builtins.str
+    """`resume_token` of the last chunk that came of the same request. Empty: from the start."""
     @_builtins.property
     def filter(self) -> _events_pb2.EventFilter:
         """Which events. Not set: all."""
+
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The columns of a CSV or the members of each JSON object, in this order. Each is the name of a field of an event
+        (event_id, sequence, type, platform_type, platform, source, dedup_key, customer_name, product_name, total,
+        currency, status, status_error, occurred_time, received_time, payload) or a path into the payload, such as
+        "payload.utm.source" or "payload.items.0.name". At most 100, each once. Empty: the usual ones of the format.
+        """
 
     def __init__(
         self,
@@ -83,10 +191,16 @@ class ExportEventsRequest(_message.Message):
         filter: _events_pb2.EventFilter | None = ...,
         limit: _builtins.int = ...,
         order: _events_pb2.EventOrder.ValueType = ...,
+        csv_dialect: Global___CsvDialect.ValueType = ...,
+        columns: _abc.Iterable[_builtins.str] | None = ...,
+        header_language: Global___HeaderLanguage.ValueType = ...,
+        time_zone: _builtins.str = ...,
+        compression: Global___Compression.ValueType = ...,
+        resume_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["company_id", b"company_id", "filter", b"filter", "format", b"format", "limit", b"limit", "order", b"order"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "company_id", b"company_id", "compression", b"compression", "csv_dialect", b"csv_dialect", "filter", b"filter", "format", b"format", "header_language", b"header_language", "limit", b"limit", "order", b"order", "resume_token", b"resume_token", "time_zone", b"time_zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -141,6 +255,7 @@ class ExportHeader(_message.Message):
     LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
     LAST_CHANGE_FIELD_NUMBER: _builtins.int
     MAX_ROWS_FIELD_NUMBER: _builtins.int
+    RESUMED_AFTER_FIELD_NUMBER: _builtins.int
     media_type: _builtins.str
     """The media type, such as "text/csv; charset=utf-8"."""
     last_sequence: _builtins.int
@@ -148,7 +263,9 @@ class ExportHeader(_message.Message):
     last_change: _builtins.int
     """The company's last change of a status when the export began; the file shows none after it."""
     max_rows: _builtins.int
-    """No more rows than this will come. Without a filter exactly as many."""
+    """No more rows than this are in the whole file. Without a filter exactly as many."""
+    resumed_after: _builtins.int
+    """The number of the last chunk before this stream: 0 from the start, more when resumed."""
     @_builtins.property
     def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The columns of a CSV, or the members of each JSON object, in their order."""
@@ -161,10 +278,11 @@ class ExportHeader(_message.Message):
         last_sequence: _builtins.int = ...,
         last_change: _builtins.int = ...,
         max_rows: _builtins.int = ...,
+        resumed_after: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "last_change", b"last_change", "last_sequence", b"last_sequence", "max_rows", b"max_rows", "media_type", b"media_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "last_change", b"last_change", "last_sequence", b"last_sequence", "max_rows", b"max_rows", "media_type", b"media_type", "resumed_after", b"resumed_after"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -181,16 +299,23 @@ class ExportChunk(_message.Message):
     BYTES_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     ROWS_READ_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
-    """The piece."""
+    """The piece, compressed as asked for."""
     number: _builtins.int
     """1, 2, 3 …"""
     bytes: _builtins.int
-    """The size of all pieces up to this one, in bytes."""
+    """The size of all pieces of the file up to this one, in bytes, as if not compressed."""
     digest: _builtins.bytes
-    """SHA-256 over the digest of the chunk before (nothing for the first) followed by this chunk's data."""
+    """SHA-256 over the digest of the chunk before (nothing for the first) followed by this chunk's data, as if not
+    compressed.
+    """
     rows_read: _builtins.int
     """Rows that the server had read when it sent this chunk. Only for showing progress: not exact for this piece."""
+    resume_token: _builtins.str
+    """Goes on after this chunk, see ExportEvents. Good for this request of this company alone, for as long as the server
+    keeps its HOOKLINE_SECRET_KEY.
+    """
     def __init__(
         self,
         *,
@@ -199,10 +324,11 @@ class ExportChunk(_message.Message):
         bytes: _builtins.int = ...,
         digest: _builtins.bytes = ...,
         rows_read: _builtins.int = ...,
+        resume_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "data", b"data", "digest", b"digest", "number", b"number", "rows_read", b"rows_read"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "data", b"data", "digest", b"digest", "number", b"number", "resume_token", b"resume_token", "rows_read", b"rows_read"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -219,13 +345,15 @@ class ExportTrailer(_message.Message):
     DIGEST_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
     rows: _builtins.int
-    """Events in the file."""
+    """Events in the whole file, resumed or not."""
     bytes: _builtins.int
-    """The file's size in bytes."""
+    """The whole file's size in bytes."""
     digest: _builtins.bytes
     """The last chunk's digest. Empty when there was no chunk."""
     sha256: _builtins.bytes
-    """SHA-256 of the whole file."""
+    """SHA-256 of the whole file. Empty when the stream was resumed: whoever has the pieces before can tell it, and has
+    `digest` to prove them all.
+    """
     def __init__(
         self,
         *,

@@ -40,9 +40,17 @@ class ExportServiceStub:
     """Streams the events that were stored when the call began and that match the filter: a header, the data in chunks,
     a trailer. The chunks' data put end to end is the file. A stream without a trailer is not complete, whatever its
     status. Events stored while the export runs are not in it; each event's status is that at the start.
-    A reader may take as long as it likes: the server reads only as fast as the caller does.
+
+    After a break the same request with the last chunk's `resume_token` goes on with the very next byte, on any process:
+    the file is the same to the last byte, whatever was stored or marked meanwhile, or the call is refused with
+    FAILED_PRECONDITION and the reason.
+
+    The server reads only as fast as the caller does. A caller that takes nothing for longer than the server's
+    HOOKLINE_STALL_SECONDS is dropped: ABORTED.
     No event matches: a file without rows, and a trailer.
-    INVALID_ARGUMENT: `company_id` is missing or malformed, no format, a negative limit, or a filter that can't hold.
+    INVALID_ARGUMENT: `company_id` is missing or malformed, no format, a negative limit, a filter that can't hold,
+    unknown columns, a time zone that there is not, CSV settings with another format, or a resume token that this RPC
+    did not give for the same request.
     """
 
 @_typing.type_check_only
@@ -57,9 +65,17 @@ class ExportServiceAsyncStub(ExportServiceStub):
     """Streams the events that were stored when the call began and that match the filter: a header, the data in chunks,
     a trailer. The chunks' data put end to end is the file. A stream without a trailer is not complete, whatever its
     status. Events stored while the export runs are not in it; each event's status is that at the start.
-    A reader may take as long as it likes: the server reads only as fast as the caller does.
+
+    After a break the same request with the last chunk's `resume_token` goes on with the very next byte, on any process:
+    the file is the same to the last byte, whatever was stored or marked meanwhile, or the call is refused with
+    FAILED_PRECONDITION and the reason.
+
+    The server reads only as fast as the caller does. A caller that takes nothing for longer than the server's
+    HOOKLINE_STALL_SECONDS is dropped: ABORTED.
     No event matches: a file without rows, and a trailer.
-    INVALID_ARGUMENT: `company_id` is missing or malformed, no format, a negative limit, or a filter that can't hold.
+    INVALID_ARGUMENT: `company_id` is missing or malformed, no format, a negative limit, a filter that can't hold,
+    unknown columns, a time zone that there is not, CSV settings with another format, or a resume token that this RPC
+    did not give for the same request.
     """
 
 class ExportServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -77,9 +93,17 @@ class ExportServiceServicer(metaclass=_abc_1.ABCMeta):
         """Streams the events that were stored when the call began and that match the filter: a header, the data in chunks,
         a trailer. The chunks' data put end to end is the file. A stream without a trailer is not complete, whatever its
         status. Events stored while the export runs are not in it; each event's status is that at the start.
-        A reader may take as long as it likes: the server reads only as fast as the caller does.
+
+        After a break the same request with the last chunk's `resume_token` goes on with the very next byte, on any process:
+        the file is the same to the last byte, whatever was stored or marked meanwhile, or the call is refused with
+        FAILED_PRECONDITION and the reason.
+
+        The server reads only as fast as the caller does. A caller that takes nothing for longer than the server's
+        HOOKLINE_STALL_SECONDS is dropped: ABORTED.
         No event matches: a file without rows, and a trailer.
-        INVALID_ARGUMENT: `company_id` is missing or malformed, no format, a negative limit, or a filter that can't hold.
+        INVALID_ARGUMENT: `company_id` is missing or malformed, no format, a negative limit, a filter that can't hold,
+        unknown columns, a time zone that there is not, CSV settings with another format, or a resume token that this RPC
+        did not give for the same request.
         """
 
 def add_ExportServiceServicer_to_server(servicer: ExportServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

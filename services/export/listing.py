@@ -1,0 +1,71 @@
+"""One page of a list, in bounded time: a short page rather than a slow one."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from services.export import search, store
+from services.export.filters import Filter
+from services.export.store import Event, Span
+from services.export.walking import Gathered, part
+from shared.db import Connection
+
+# Events that one call looks through: along the log itself, and along an index that leads to some that match.
+MAX_SPAN = 20_000
+MAX_INDEXED = 2_000
+MAX_PAYLOAD_BYTES = 8 * 1024 * 1024
+
+
+class Walk(msgspec.Struct, frozen=True, array_like=True):
+    """Where a page begins, and in which direction of the log it goes. `mark` is the log's end as the first page saw it:
+    no page goes beyond. Downwards the event `at` itself comes first, upwards the one after it."""
+
+    mark: int
+    at: int
+    down: bool
+
+
+class Page(msgspec.Struct, frozen=True):
+    """The events of a page in the walk's order, and the part of the log that it has dealt with."""
+
+    events: Sequence[Event]
+    seen: Span
+
+
+async def read_page(
+    connection: Connection, company_id: str, which: Filter, walk: Walk, page_size: int, *, with_payload: bool
+) -> Page:
+    """At most `page_size` events; fewer, even none, when the part of the log that a call looks through has no more."""
+    left = Span(0, walk.at) if walk.down else Span(walk.at, walk.mark)
+    gathered = Gathered(
+        connection, company_id, which, left, walk.down, page_size, MAX_PAYLOAD_BYTES if with_payload else None
+    )
+    if which.is_search:
+        await search.gather(gathered)
+    elif which.is_indexed:
+        await gather_indexed(gathered)
+    else:
+        await gathered.walk(max(MAX_SPAN, page_size))
+    return Page(gathered.events, gathered.seen)
+
+
+async def gather_indexed(gathered: Gathered) -> None:
+    """Gathers what the index on types, or that on sources, leads to."""
+    most = gathered.room if gathered.which.is_index_alone else max(MAX_INDEXED, gathered.room)
+    left = gathered.left
+    found = await store.find_indexed(
+        gathered.connection, gathered.company_id, left, gathered.which, gathered.down, most
+    )
+    # As far as the last one, where there may be more.
+    reached = part(left, gathered.down, to=found[-1].sequence) if len(found) == most else left
+    await gathered.take(found, reached)
+
+
+def older(walk: Walk, seen: Span) -> Walk | None:
+    """The walk on to what lies below what has been seen; None when there is nothing."""
+    return Walk(walk.mark, seen.after, down=True) if seen.after > 0 else None
+
+
+def newer(walk: Walk, seen: Span) -> Walk | None:
+    """The walk on to what lies above what has been seen, up to the mark; None when there is nothing."""
+    return Walk(walk.mark, seen.upto, down=False) if seen.upto < walk.mark else None

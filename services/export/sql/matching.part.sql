@@ -1,0 +1,18 @@
+  AND (:types::text[] IS NULL OR e.type = ANY (:types::text[]))
+  AND (:sources::text[] IS NULL OR e.source = ANY (:sources::text[]))
+  AND (:platforms::text[] IS NULL OR e.platform = ANY (:platforms::text[]))
+  AND (:statuses::hookline.processing_status[] IS NULL
+       OR coalesce(s.status, 'pending') = ANY (:statuses::hookline.processing_status[]))
+  AND (:occurred_start::timestamptz IS NULL OR e.occurred_time >= :occurred_start::timestamptz)
+  AND (:occurred_end::timestamptz IS NULL OR e.occurred_time < :occurred_end::timestamptz)
+  AND (:received_start::timestamptz IS NULL OR e.received_time >= :received_start::timestamptz)
+  AND (:received_end::timestamptz IS NULL OR e.received_time < :received_end::timestamptz)
+  AND (:min_total::text IS NULL OR e.total >= (:min_total::text)::numeric)
+  AND (:max_total::text IS NULL OR e.total <= (:max_total::text)::numeric)
+  AND (:currency::text IS NULL OR e.currency = :currency::text)
+  AND (:customer::text IS NULL
+       OR to_tsvector('simple', coalesce(e.customer_name, '')) @@ hookline.words(:customer::text))
+  AND (:payload_contains::text IS NULL OR e.payload @> (:payload_contains::text)::jsonb)
+  AND (:text::text IS NULL OR e.dedup_key = :text::text OR e.event_id::text = lower(:text::text)
+       OR to_tsvector('simple', coalesce(e.customer_name, '') || ' ' || coalesce(e.product_name, ''))
+          @@ hookline.words(:text::text))
