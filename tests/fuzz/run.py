@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from hookline.ingest.v1 import endpoint_service_pb2 as pb
 from shared import db
 from shared.platforms import platforms
-from tests.fuzz import frames, garbage, over_grpc, over_http
+from tests.fuzz import frames, garbage, json_tree, over_grpc, over_http, spoiling
 from tests.fuzz.books import COMPANY, Books
 from tests.fuzz.cases import CANARY, Case, case, secrets, signed_source
 from tests.hooks import open_endpoint
 from tests.ingest_process import IngestProcess
 from tests.ledger import check_ledger
+from tests.samples import grapfy
 
 CHUNK = 1000
 """Cases that are under way at once, and are then looked for in the database."""
@@ -21,7 +22,7 @@ BODY_SECONDS = 1
 """HOOKLINE_HTTP_BODY_SECONDS that the service must run with: what is never whole is waited for so long."""
 _PATIENCE = 20
 _WARM = 0.2
-_ROOM_BYTES = 48 * 1024 * 1024
+_ROOM_BYTES = 32 * 1024 * 1024
 
 
 @dataclass
@@ -51,6 +52,7 @@ async def fuzz(ingest: IngestProcess, pool: db.Pool, seed: str, count: int) -> R
     process has died or grown, or its log holds an error or what bodies hold."""
     report, pid = Report(), ingest.pid
     paths = await _open(ingest)
+    await _warm_up(ingest, paths, report)
     while report.cases < count:
         rng = random.Random(f"{seed}/{report.cases}")
         size = min(CHUNK, count - report.cases)
@@ -84,6 +86,18 @@ async def _open(ingest: IngestProcess) -> over_http.Paths:
         (platform, source): await open_endpoint(ingest.endpoints, COMPANY, source or "loja", platform)
         for platform, source in wanted
     }
+
+
+async def _warm_up(ingest: IngestProcess, paths: over_http.Paths, report: Report) -> None:
+    """As much at once as ever will be: what grows after that is a leak."""
+    bodies = [spoiling.near_the_limit(json_tree.parse(grapfy(number)), random.Random(number)) for number in range(24)]
+    large = [Case(number, "warm-up", body) for number, body in enumerate(bodies)]
+    for _ in range(2):
+        await asyncio.gather(
+            *(over_grpc.send(ingest, large[lane::2], random.Random(lane), report.books) for lane in range(2)),
+            over_http.send(ingest.http_address, paths, large, report.books),
+        )
+        report.warm_bytes = max(report.warm_bytes, ingest.resident_bytes())
 
 
 async def _send(

@@ -5,9 +5,11 @@ from collections.abc import Awaitable, Callable
 
 import grpc
 import pytest
+from prometheus_client import REGISTRY
 
 from hookline.events.v1.error_reason_pb2 import ErrorReason
-from hookline.export.v1.event_query_service_pb2 import GetEventRequest, ListEventsRequest
+from hookline.export.v1.event_query_service_pb2 import GetEventRequest, ListEventsRequest, WatchEventsRequest
+from hookline.export.v1.export_service_pb2 import EXPORT_FORMAT_CSV, EXPORT_FORMAT_NDJSON, ExportEventsRequest
 from hookline.ingest.v1 import endpoint_service_pb2 as endpoints
 from hookline.ingest.v1 import ingest_service_pb2 as pb
 from hookline.sync.v1 import sync_service_pb2 as sync
@@ -20,6 +22,7 @@ from tests.samples import grapfy, incoming, send
 from tests.sync_in_process import syncing
 from tests.waiting import eventually
 
+STALLED = {"method": "hookline.export.v1.ExportService/ExportEvents", "code": "ABORTED"}
 NOBODYS = "00000000-0000-7000-8000-000000000001"
 
 
@@ -162,6 +165,49 @@ async def signing_secret_not_found(url: str, connection: Connection) -> Refusal:
     return refusal
 
 
+async def export_not_resumable(url: str, connection: Connection) -> Refusal:
+    async with ingesting(url) as ingest, exporting(url) as export:
+        await send(ingest.stub, "acme", [grapfy()])
+        request = ExportEventsRequest(company_id="acme", format=EXPORT_FORMAT_CSV)
+        parts = [part async for part in export.export.ExportEvents(request)]
+        await connection.execute("UPDATE hookline.companies SET erasure_epoch = 1")
+        request.resume_token = parts[1].chunk.resume_token
+        refusal = await refused(export.export.ExportEvents(request))
+    assert refusal.metadata == {"cause": "erased"}
+    return refusal
+
+
+async def invalid_resume_token(url: str, connection: Connection) -> Refusal:
+    async with exporting(url) as export:
+        request = ExportEventsRequest(company_id="acme", format=EXPORT_FORMAT_CSV, resume_token="made up")
+        return await refused(export.export.ExportEvents(request))
+
+
+async def reader_stalled(url: str, connection: Connection) -> Refusal:
+    async with ingesting(url) as ingest, exporting(url, stall_seconds=0.3) as export:
+        for start in (0, 12):
+            await send(ingest.stub, "acme", [grapfy(n, x="x" * 1_000_000) for n in range(start, start + 12)])
+        ended = REGISTRY.get_sample_value("hookline_grpc_calls_total", STALLED) or 0
+        messages = aiter(
+            export.export.ExportEvents(ExportEventsRequest(company_id="acme", format=EXPORT_FORMAT_NDJSON))
+        )
+        await anext(messages)
+        await eventually(
+            lambda: (REGISTRY.get_sample_value("hookline_grpc_calls_total", STALLED) or 0) > ended,
+            what="the server has ended the call",
+        )
+        refusal = await refused(messages)
+    assert refusal.metadata == {"seconds": "0.3"}
+    return refusal
+
+
+async def sequence_out_of_range(url: str, connection: Connection) -> Refusal:
+    async with exporting(url) as export:
+        refusal = await refused(export.query.WatchEvents(WatchEventsRequest(company_id="acme", after_sequence=1)))
+    assert refusal.metadata == {"last_sequence": "0"}
+    return refusal
+
+
 Sample = Callable[[str, Connection], Awaitable[Refusal]]
 SAMPLES: dict[str, tuple[grpc.StatusCode, Sample]] = {
     "INVALID_FIELD": (grpc.StatusCode.INVALID_ARGUMENT, invalid_field),
@@ -182,6 +228,10 @@ SAMPLES: dict[str, tuple[grpc.StatusCode, Sample]] = {
     "PLATFORM_MAPPING_NOT_FOUND": (grpc.StatusCode.NOT_FOUND, platform_mapping_not_found),
     "QUARANTINED_EVENT_NOT_FOUND": (grpc.StatusCode.NOT_FOUND, quarantined_event_not_found),
     "SIGNING_SECRET_NOT_FOUND": (grpc.StatusCode.NOT_FOUND, signing_secret_not_found),
+    "EXPORT_NOT_RESUMABLE": (grpc.StatusCode.FAILED_PRECONDITION, export_not_resumable),
+    "INVALID_RESUME_TOKEN": (grpc.StatusCode.INVALID_ARGUMENT, invalid_resume_token),
+    "READER_STALLED": (grpc.StatusCode.ABORTED, reader_stalled),
+    "SEQUENCE_OUT_OF_RANGE": (grpc.StatusCode.OUT_OF_RANGE, sequence_out_of_range),
 }
 REASONS = [name.removeprefix("ERROR_REASON_") for name, _ in ErrorReason.items() if name != "ERROR_REASON_UNSPECIFIED"]
 
