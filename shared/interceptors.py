@@ -70,8 +70,8 @@ class CallInterceptor(grpc.GenericRpcHandler):
     Methods are wrapped once and looked up by name. grpc.aio's own ways cost each call more: interceptors are run for
     it, and of the methods that are registered with the server every single one is looked at.
 
-    Unary calls are cut off after `max_call_seconds`, or the caller's deadline if sooner; streams when their caller takes
-    nothing for `stall_seconds`. `log_all`: calls that succeed are logged too.
+    Unary calls are cut off after `max_call_seconds`, or the caller's deadline if sooner; streams when their caller
+    takes nothing for `stall_seconds`. `log_all`: calls that succeed are logged too.
     """
 
     def __init__(self, max_call_seconds: float, stall_seconds: float, *, log_all: bool = False) -> None:

@@ -45,8 +45,8 @@ def run(
         if settings.log_level not in logs.LEVELS:
             raise OperatorError(f"HOOKLINE_LOG_LEVEL is wrong: it is one of {', '.join(logs.LEVELS)}.")
         logs.configure(service, settings.log_level)
-        # Python looks for cycles among objects after every 700 new ones: a batch of events makes thousands and has none,
-        # and the looking took a tenth of the time.
+        # Python looks for cycles after every 700 new objects. A batch of events makes thousands, and none of them is in
+        # a cycle: the looking took a tenth of the time.
         gc.set_threshold(GC_THRESHOLD)
         uvloop.run(_with_signals(_chosen(settings, main, shared)))
     except processes.ChildFailed:

@@ -122,7 +122,8 @@ class Settings(BaseSettings):
     max_event_bytes: int = Field(default=1024 * 1024, ge=1024, le=8 * 1024 * 1024)
     """A larger payload is rejected."""
     max_queued_bytes: int = Field(default=64 * 1024 * 1024, ge=1024 * 1024)
-    """Payload bytes that an ingest process holds uncommitted; beyond it, callers are told RESOURCE_EXHAUSTED."""
+    """Bytes that an ingest process holds uncommitted: payloads, and 1 KiB for each event. A company has its share of
+    it, at most half; beyond that its callers are told RESOURCE_EXHAUSTED, and its streams wait."""
     secret_key: str | None = None
     """Encrypts the credentials of sources and the secrets that webhooks are signed with, and signs tokens: 32 random
     bytes in URL-safe base64. Required unless `--embedded`, which keeps one in the data directory. Without it what it
