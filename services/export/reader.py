@@ -21,8 +21,8 @@ MAX_INDEXED_SPAN = 50_000_000
 # What a page should come to, and what it may come to at most, if it is of more than one event.
 PAGE_BYTES = 512 * 1024
 MAX_PAGE_BYTES = 16 * 1024 * 1024
-# The first page is a chunk: something to send as soon as may be.
-FIRST_PAGE_BYTES = 256 * 1024
+# The first page fills a chunk, with some room for the guess at its rows: something to send as soon as may be.
+FIRST_PAGE_BYTES = 320 * 1024
 GROWTH = 8
 
 
@@ -115,15 +115,20 @@ class ExportReader:
         return max(1, min(length * rows // page.rows, length * GROWTH, self._max_span))
 
     async def _copy(self, span: Span, max_bytes: int | None) -> Page:
+        query = store.page_query(
+            self._company_id,
+            self._format,
+            span,
+            self._mark.last_change,
+            self._which,
+            self._newest_first,
+            self._left,
+        )
         async with self._pool.acquire() as connection:
-            return await store.export_page(
-                connection,
-                self._company_id,
-                self._format,
-                span,
-                self._mark.last_change,
-                self._which,
-                self._newest_first,
-                self._left,
-                max_bytes,
-            )
+            try:
+                return await store.copy_page(connection, query, max_bytes)
+            except BaseException:
+                # A COPY that is broken off is cancelled, and the request may come late: it would then hit whatever
+                # statement the connection runs next.
+                connection.terminate()
+                raise
