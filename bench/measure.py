@@ -21,8 +21,8 @@ class AtLeast:
     def __str__(self) -> str:
         return f"≥ {self.ratio:g}"
 
-    def holds(self, ratio: float) -> bool:
-        return ratio >= self.ratio
+    def holds(self, value: float, against_value: float) -> bool:
+        return value / against_value >= self.ratio
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,40 @@ class Below:
     def __str__(self) -> str:
         return f"< {self.ratio:g}"
 
-    def holds(self, ratio: float) -> bool:
-        return ratio < self.ratio
+    def holds(self, value: float, against_value: float) -> bool:
+        return value / against_value < self.ratio
+
+
+@dataclass(frozen=True)
+class AtMost:
+    """A goal: the value is to be no more than so much, and, with a `ratio`, no more than so many times the other."""
+
+    limit: float
+    unit: str
+    ratio: float | None = None
+
+    def __str__(self) -> str:
+        return f"≤ {self.limit:g} {self.unit}" + (f", ≤ {self.ratio:g} ×" if self.ratio else "")
+
+    def holds(self, value: float, against_value: float) -> bool:
+        return value <= self.limit and (self.ratio is None or value <= self.ratio * against_value)
+
+
+@dataclass(frozen=True)
+class AtMostAbove:
+    """A goal: the value is to be above the other by no more than so much."""
+
+    limit: float
+    unit: str
+
+    def __str__(self) -> str:
+        return f"+ ≤ {self.limit:g} {self.unit}"
+
+    def holds(self, value: float, against_value: float) -> bool:
+        return value - against_value <= self.limit
+
+
+Goal = AtLeast | Below | AtMost | AtMostAbove
 
 
 @dataclass(frozen=True)
@@ -47,7 +79,7 @@ class Measurement:
     unit: str
     against: str
     against_value: float
-    goal: AtLeast | Below
+    goal: Goal
     details: Sequence[str] = ()
     """Lines for a person to read, beside the table."""
 
@@ -57,7 +89,7 @@ class Measurement:
 
     @property
     def holds(self) -> bool:
-        return self.goal.holds(self.ratio)
+        return self.goal.holds(self.value, self.against_value)
 
 
 async def side_by_side(rounds: int, ours: Turn, rival: Turn) -> tuple[list[float], list[float]]:
@@ -74,3 +106,8 @@ async def side_by_side(rounds: int, ours: Turn, rival: Turn) -> tuple[list[float
 def spread(name: str, speeds: Sequence[float]) -> str:
     """The median and the range of some speeds, for the details."""
     return f"{name}: median {statistics.median(speeds):,.0f}, {min(speeds):,.0f} to {max(speeds):,.0f}"
+
+
+def percentile(values: Sequence[float], percent: int) -> float:
+    """The smallest of the values that so many percent of them do not exceed."""
+    return sorted(values)[max(0, -(-len(values) * percent // 100) - 1)]

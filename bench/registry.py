@@ -2,8 +2,21 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from bench import cpu_100k_day, export_10k, ingest_batch, ingest_duplicates, ingest_http, ingest_unary, sync_100k
+from bench import (
+    cpu_100k_day,
+    export_1m,
+    export_10k,
+    ingest_batch,
+    ingest_duplicates,
+    ingest_http,
+    ingest_unary,
+    queries,
+    sync_100k,
+)
+from bench.filled import Filled
 from bench.measure import Measurement
+
+OnManyEvents = Callable[[Filled], Awaitable[Measurement]]
 
 BENCHMARKS: Mapping[str, Callable[[], Awaitable[Measurement]]] = {
     "ingest_batch": ingest_batch.run,
@@ -15,3 +28,17 @@ BENCHMARKS: Mapping[str, Callable[[], Awaitable[Measurement]]] = {
     "sync_100k": sync_100k.run,
     "cpu_100k_day": cpu_100k_day.run,
 }
+ON_MANY_EVENTS: Mapping[str, OnManyEvents] = {
+    "export_memory": export_1m.run_memory,
+    "export_csv_1m": export_1m.run_csv,
+    "export_json_1m": export_1m.run_json,
+    "export_first_chunk": export_1m.run_first_chunk,
+    **queries.QUERIES,
+}
+"""Those that share a database with a million events, and the services on it. The one on memory comes first: what others
+have made a service grow by would be no growth any more."""
+FULL: Mapping[str, OnManyEvents] = {
+    "export_memory": export_1m.run_memory_full,
+    **queries.QUERIES_10M,
+}
+"""What a full run has instead, and what it has more."""

@@ -11,10 +11,12 @@ from hookline.export.v1 import (
     export_service_pb2,
     export_service_pb2_grpc,
 )
+from services.export import memory
 from services.export.cache import Cache
 from services.export.query_servicer import EventQueryServicer
 from services.export.resuming import ResumeTokens
 from services.export.servicer import ExportServicer
+from services.export.turns import Turns
 from services.export.watching import Tails
 from shared import db, server
 from shared.migrate import check_migrated
@@ -25,15 +27,16 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
     tokens = ResumeTokens(settings.required_secret_key)
     # Exports have connections of their own: lists and searches never wait for them.
     async with (
-        await _open_pool(settings, settings.database_connections) as queries,
-        await _open_pool(settings, settings.export_connections) as exports,
+        await open_pool(settings, settings.database_connections) as queries,
+        await open_pool(settings, settings.export_connections) as exports,
         aclosing(Cache(settings.redis_url)) as cache,
     ):
         async with queries.acquire() as connection:
             await check_migrated(connection)
 
         def register(grpc_server: grpc.aio.Server) -> None:
-            export_service_pb2_grpc.add_ExportServiceServicer_to_server(ExportServicer(exports, tokens), grpc_server)
+            servicer = ExportServicer(exports, Turns(settings.export_connections), tokens)
+            export_service_pb2_grpc.add_ExportServiceServicer_to_server(servicer, grpc_server)
             event_query_service_pb2_grpc.add_EventQueryServiceServicer_to_server(
                 EventQueryServicer(queries, cache, Tails(queries, stopping)), grpc_server
             )
@@ -47,7 +50,8 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
             await stopping.wait()
 
 
-async def _open_pool(settings: Settings, connections: int) -> db.Pool:
+async def open_pool(settings: Settings, connections: int) -> db.Pool:
+    """A pool of at most so many connections, set as the statements of this service need it."""
     return await db.open_pool(
         settings.required_database_url,
         connections,
@@ -55,10 +59,12 @@ async def _open_pool(settings: Settings, connections: int) -> db.Pool:
         default_transaction_read_only="on",
         # Filters that are not given must fold away before an index is chosen; one plan for all of them can't do that.
         plan_cache_mode="force_custom_plan",
-        # A page is a few milliseconds of work: compiling it takes longer.
+        # A page is a few milliseconds of work: compiling it, or starting workers for it, takes longer.
         jit="off",
+        max_parallel_workers_per_gather="0",
     )
 
 
 if __name__ == "__main__":
+    memory.keep_freed()
     server.run("export", main, shared=lambda settings: [settings.export_address])

@@ -52,7 +52,8 @@ class Chunker:
         # Of the file, including what is still in the buffer.
         self._made = boundary.size
         self._drop = position.size - boundary.size
-        self._buffer = bytearray()
+        self._pieces: deque[bytes | memoryview] = deque()
+        self._held = 0
         self._skip = 0
         if boundary.rows == 0:
             self._append(file_format.start)
@@ -75,13 +76,13 @@ class Chunker:
             self._skip = 0
         self.rows += rows
         self._boundaries.append(Boundary(at, self.rows, self._made if self.rows else 0))
-        while len(self._buffer) >= CHUNK_BYTES:
+        while self._held >= CHUNK_BYTES:
             yield self._cut()
 
     def finish(self) -> Iterator[Chunk]:
         """Takes the end of the file; gives the last chunks."""
         self._append(self._format.end)
-        while self._buffer:
+        while self._held:
             yield self._cut()
 
     def _append(self, data: bytes | memoryview) -> None:
@@ -89,12 +90,27 @@ class Chunker:
         if self._drop:
             dropped = min(self._drop, len(data))
             self._drop -= dropped
-            data = data[dropped:]
-        self._buffer += data
+            data = memoryview(data)[dropped:]
+        if data:
+            self._pieces.append(data)
+            self._held += len(data)
+
+    def _take(self) -> bytes:
+        """The next chunk's bytes, copied once: a piece that is cut in two is so as a view."""
+        taken: list[bytes | memoryview] = []
+        left = CHUNK_BYTES
+        while left and self._pieces:
+            piece = self._pieces.popleft()
+            if len(piece) > left:
+                self._pieces.appendleft(memoryview(piece)[left:])
+                piece = memoryview(piece)[:left]
+            taken.append(piece)
+            left -= len(piece)
+        self._held -= CHUNK_BYTES - left
+        return b"".join(taken)
 
     def _cut(self) -> Chunk:
-        data = bytes(self._buffer[:CHUNK_BYTES])
-        del self._buffer[:CHUNK_BYTES]
+        data = self._take()
         before = self._position
         size = before.size + len(data)
         while len(self._boundaries) > 1 and self._boundaries[1].size <= size:

@@ -9,6 +9,7 @@ from services.export.chunker import Boundary
 from services.export.filters import Filter
 from services.export.formats import Format
 from services.export.store import Mark, Page, PageTooLargeError, Span
+from services.export.turns import Turns
 from shared import db
 
 MIN_SPAN = 1_000
@@ -21,8 +22,8 @@ MAX_INDEXED_SPAN = 50_000_000
 # What a page should come to, and what it may come to at most, if it is of more than one event.
 PAGE_BYTES = 512 * 1024
 MAX_PAGE_BYTES = 16 * 1024 * 1024
-# The first page is a chunk: something to send as soon as may be.
-FIRST_PAGE_BYTES = 256 * 1024
+# The first page fills a chunk, with some room for the guess at its rows: something to send as soon as may be.
+FIRST_PAGE_BYTES = 320 * 1024
 GROWTH = 8
 
 
@@ -32,6 +33,7 @@ class ExportReader:
     def __init__(
         self,
         pool: db.Pool,
+        turns: Turns,
         company_id: str,
         file_format: Format,
         mark: Mark,
@@ -42,6 +44,7 @@ class ExportReader:
         limit: int | None,
     ) -> None:
         self._pool = pool
+        self._turns = turns
         self._company_id = company_id
         self._format = file_format
         self._mark = mark
@@ -115,15 +118,20 @@ class ExportReader:
         return max(1, min(length * rows // page.rows, length * GROWTH, self._max_span))
 
     async def _copy(self, span: Span, max_bytes: int | None) -> Page:
-        async with self._pool.acquire() as connection:
-            return await store.export_page(
-                connection,
-                self._company_id,
-                self._format,
-                span,
-                self._mark.last_change,
-                self._which,
-                self._newest_first,
-                self._left,
-                max_bytes,
-            )
+        query = store.page_query(
+            self._company_id,
+            self._format,
+            span,
+            self._mark.last_change,
+            self._which,
+            self._newest_first,
+            self._left,
+        )
+        async with self._turns.of(self._company_id), self._pool.acquire() as connection:
+            try:
+                return await store.copy_page(connection, query, max_bytes)
+            except BaseException:
+                # A COPY that is broken off is cancelled, and the request may come late: it would then hit whatever
+                # statement the connection runs next.
+                connection.terminate()
+                raise

@@ -13,20 +13,19 @@ BUCKET_BITS = 16
 """The indexes' buckets: sequence >> 16."""
 FIRST = 1_000
 """Events that are looked through to learn how common a term is."""
-# Events that may be looked through to fill the page; words take longer, since each name is taken apart.
-MAX_WALK, MAX_WALK_WORDS = 12_000, 4_000
+MAX_WALK = 8_000
+"""Events that may be looked through to fill the page."""
 # What the indexes have found and is looked at one by one, at once and in one call.
 MAX_LOOK, MAX_LOOKS = 1_000, 3_000
 
 
 async def gather(gathered: Gathered) -> None:
     """Gathers what matches. A short page is not the end: what is left is to be gone on with."""
-    which = gathered.which
     await gathered.walk(FIRST)
-    most = MAX_WALK if which.customer is None and which.text is None else MAX_WALK_WORDS
-    if gathered.is_done or len(gathered.events) * most >= gathered.room * FIRST:
+    # To fill a quarter of the page, or more: what the indexes find of a term like that takes them longer.
+    if gathered.is_done or len(gathered.events) * MAX_WALK * 4 >= gathered.room * FIRST:
         if not gathered.is_done:
-            await gathered.walk(most)
+            await gathered.walk(MAX_WALK)
         return
     ids = await _ids(gathered)
     looks, group = 0, 1
@@ -34,7 +33,7 @@ async def gather(gathered: Gathered) -> None:
         span = _buckets(gathered.left, gathered.down, group)
         buckets = list(range((span.after + 1) >> BUCKET_BITS, (span.upto >> BUCKET_BITS) + 1))
         found = await store.find_terms(
-            gathered.connection, gathered.company_id, buckets, span, which, gathered.down, MAX_LOOK
+            gathered.connection, gathered.company_id, buckets, span, gathered.which, gathered.down, MAX_LOOK
         )
         if len(found) == MAX_LOOK:
             # More may lie behind the last one; a smaller group then comes next.

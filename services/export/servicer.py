@@ -12,6 +12,7 @@ from services.export.export_request import ExportRequest
 from services.export.reader import ExportReader
 from services.export.resuming import ResumeTokens
 from services.export.store import Mark
+from services.export.turns import Turns
 from shared import db
 from shared.errors import ExportNotResumable
 from shared.interceptors import Context
@@ -20,8 +21,9 @@ from shared.interceptors import Context
 class ExportServicer(export_service_pb2_grpc.ExportServiceServicer):
     """See protos/hookline/export/v1/export_service.proto."""
 
-    def __init__(self, pool: db.Pool, tokens: ResumeTokens) -> None:
+    def __init__(self, pool: db.Pool, turns: Turns, tokens: ResumeTokens) -> None:
         self._pool = pool
+        self._turns = turns
         self._tokens = tokens
 
     async def ExportEvents(
@@ -32,6 +34,7 @@ class ExportServicer(export_service_pb2_grpc.ExportServiceServicer):
         boundary = position.boundary if position else Boundary(mark.last_sequence if asked.newest_first else 0)
         reader = ExportReader(
             self._pool,
+            self._turns,
             asked.company_id,
             asked.format,
             mark,

@@ -1,5 +1,6 @@
 """The export service's SQL, and what its answers mean. Every function names its company."""
 
+import asyncio
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
@@ -15,6 +16,8 @@ from shared.db import Connection
 from shared.statements import Statements
 
 _sql = Statements("services.export")
+# Less than it takes PostgreSQL to fill the socket's buffer, so that it never waits.
+GATHER_SECONDS = 0.001
 _ASCENDING, _DESCENDING = "ORDER BY e.sequence ASC", "ORDER BY e.sequence DESC"
 
 
@@ -85,8 +88,15 @@ class Page(msgspec.Struct, frozen=True):
         return sum(map(len, self.data))
 
 
-async def export_page(
-    connection: Connection,
+class PageQuery(msgspec.Struct, frozen=True):
+    """What COPY is to read for a page, and how it is to write it: `quote` None is CSV's own."""
+
+    text: str
+    delimiter: str
+    quote: str | None = None
+
+
+def page_query(
     company_id: str,
     file_format: Format,
     span: Span,
@@ -94,12 +104,9 @@ async def export_page(
     which: Filter,
     newest_first: bool,
     limit: int,
-    max_bytes: int | None,
-) -> Page:
-    """Lines of the file for the events of a span that match, at most `limit`; statuses as of `last_change`.
-
-    Raises PageTooLargeError when they come to more than `max_bytes`; the connection stays good.
-    """
+) -> PageQuery:
+    """The query for the lines of the file, for the events of a span that match, at most `limit`; statuses as of
+    `last_change`."""
     page = _sql.inlined(
         "export_page",
         company_id=company_id,
@@ -111,15 +118,19 @@ async def export_page(
     )
     page = _ordered(page, newest_first).replace("e.event_id AS columns", expressions(file_format))
     if not file_format.kind.is_json:
-        return await _copy(connection, page, max_bytes, delimiter=file_format.dialect.delimiter)
+        return PageQuery(page, file_format.dialect.delimiter)
     rows = _sql.inlined("json_rows", before=file_format.before_row).replace("SELECT 1 AS page", page)
     # Quote and delimiter are characters that JSON never holds as they are: its lines go out byte for byte.
-    return await _copy(connection, rows, max_bytes, quote="\x01", delimiter="\x02")
+    return PageQuery(rows, delimiter="\x02", quote="\x01")
 
 
-async def _copy(connection: Connection, query: str, max_bytes: int | None, **options: str) -> Page:
+async def copy_page(connection: Connection, query: PageQuery, max_bytes: int | None) -> Page:
+    """Reads a page.
+
+    Raises PageTooLargeError when it comes to more than `max_bytes`. After any error the connection is good for nothing
+    more.
+    """
     pieces: list[bytes] = []
-
     size = 0
 
     async def keep(piece: bytes) -> None:
@@ -128,8 +139,13 @@ async def _copy(connection: Connection, query: str, max_bytes: int | None, **opt
         if max_bytes is not None and size > max_bytes:
             raise PageTooLargeError
         pieces.append(piece)
+        # PostgreSQL writes 8 KiB at a time. asyncpg reads on only after this, and then all that has come by then: one
+        # wake-up for what would be ten.
+        await asyncio.sleep(GATHER_SECONDS)
 
-    status: str = await connection.copy_from_query(query, output=keep, format="csv", **options)
+    status: str = await connection.copy_from_query(
+        query.text, output=keep, format="csv", delimiter=query.delimiter, quote=query.quote
+    )
     return Page(pieces, int(status.removeprefix("COPY ")))
 
 
@@ -169,7 +185,7 @@ async def list_found(
     limit: int,
     max_payload_bytes: int | None,
 ) -> list[Event]:
-    """Those of the events found before that match; the rest as `list_events`."""
+    """Those of the events found before that match, in the order in which they are given; the rest as `list_events`."""
     where = {
         "company_id": company_id,
         "sequences": [one.sequence for one in found],
@@ -218,8 +234,11 @@ async def find_terms(
 ) -> list[Found]:
     """The first events of a span, within these buckets of the log, that have the filter's words and contain what it
     wants contained. A customer's word may be found in the product's name: the whole filter is yet to be asked."""
+    [times] = await _sql.fetch(connection, "span_times", company_id=company_id, after=span.after, upto=span.upto)
     terms = {"payload_contains": which.payload_contains, "customer": which.customer, "text": which.text}
-    return await _find(connection, "find_terms", company_id, span, newest_first, limit, buckets=buckets, **terms)
+    return await _find(
+        connection, "find_terms", company_id, span, newest_first, limit, buckets=buckets, **times, **terms
+    )
 
 
 async def find_indexed(

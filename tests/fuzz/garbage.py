@@ -17,8 +17,8 @@ from tests.samples import grapfy
 
 AT_ONCE = 32
 _ANSWER = re.compile(rb"HTTP/1\.1 (\d{3}) [^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n(\{[^\r\n]*?\})(?=HTTP/1\.1 |$)", re.DOTALL)
-# Ends the connection, wherever what came before it has led to.
-_LAST = b"GET /healthz HTTP/1.1\r\nHost: hooks\r\nConnection: close\r\n\r\n"
+# Ends the connection, wherever what came before it has led to: more of it than a piece may lack, so that one is whole.
+_LAST = b"GET /healthz HTTP/1.1\r\nHost: hooks\r\nConnection: close\r\n\r\n" * 10
 
 
 async def send(address: str, path: str, patience: float, rngs: Sequence[random.Random], books: Books) -> None:

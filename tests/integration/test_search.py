@@ -57,7 +57,6 @@ def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every way is gone, and every bound met, on a log of a few thousand events."""
     monkeypatch.setattr(search, "FIRST", 100)
     monkeypatch.setattr(search, "MAX_WALK", 600)
-    monkeypatch.setattr(search, "MAX_WALK_WORDS", 200)
     monkeypatch.setattr(search, "MAX_LOOK", 50)
     monkeypatch.setattr(search, "MAX_LOOKS", 120)
     monkeypatch.setattr(listing, "MAX_SPAN", 700)

@@ -24,14 +24,25 @@ FROM ids CROSS JOIN LATERAL (
 ) e
 WHERE e.sequence > :after::bigint AND e.sequence <= :upto::bigint;
 
--- name: find_terms(company_id, buckets, after, upto, payload_contains, customer, text, max_rows)
+-- name: span_times(company_id, after, upto)
+-- When the first and the last event of a span were received. Times only ever go up along the log.
+SELECT (SELECT f.received_time FROM hookline.events f
+        WHERE f.company_id = :company_id::text AND f.sequence > :after::bigint
+        ORDER BY f.sequence LIMIT 1) AS first,
+       (SELECT l.received_time FROM hookline.events l
+        WHERE l.company_id = :company_id::text AND l.sequence <= :upto::bigint
+        ORDER BY l.sequence DESC LIMIT 1) AS last;
+
+-- name: find_terms(company_id, buckets, first, last, after, upto, payload_contains, customer, text, max_rows)
 -- Where in whole buckets of the log the payload contains something, and names have words. Asked for itself, with
 -- nothing else to go by: along with an order and a limit the planner takes any term for a common one, and walks the log.
--- Buckets are compared as a list of bigint: an int would silently be no condition of the index.
+-- Buckets are compared as a list of bigint: an int would silently be no condition of the index. `first` and `last`
+-- leave out the partitions that the span does not reach.
 WITH found AS MATERIALIZED (
     SELECT e.sequence, e.received_time
     FROM hookline.events e
     WHERE e.company_id = :company_id::text AND (e.sequence >> 16) = ANY (:buckets::bigint[])
+      AND e.received_time >= :first::timestamptz AND e.received_time <= :last::timestamptz
       AND (:payload_contains::text IS NULL OR e.payload @> (:payload_contains::text)::jsonb)
       AND (:customer::text IS NULL
            OR to_tsvector('simple', coalesce(e.customer_name, '') || ' ' || coalesce(e.product_name, ''))
@@ -73,14 +84,18 @@ LIMIT :max_rows::bigint;
 
 -- name: list_found(company_id, sequences, received_times, types, sources, platforms, statuses, occurred_start, occurred_end, received_start, received_end, min_total, max_total, currency, customer, payload_contains, text, max_rows, with_payload)
 -- Those among events found before that the whole filter lets through, each with its status of now. The time leads to the
--- partition.
+-- partition. In the order of the list, so that no more of it is looked at than fills the page.
 SELECT e.event_id, e.sequence, e.source, e.platform, e.type, coalesce(e.platform_type, e.type) AS platform_type,
        e.dedup_key, e.customer_name, e.product_name, e.total::text AS total, e.currency,
        coalesce(s.status, 'pending') AS status, s.error AS status_error, e.occurred_time, e.received_time,
        CASE WHEN :with_payload::boolean THEN e.payload END AS payload
-FROM unnest(:sequences::bigint[], :received_times::timestamptz[]) AS f (sequence, received_time)
-JOIN hookline.events e
-    ON e.company_id = :company_id::text AND e.sequence = f.sequence AND e.received_time = f.received_time
+FROM unnest(:sequences::bigint[], :received_times::timestamptz[]) WITH ORDINALITY AS f (sequence, received_time, place)
+CROSS JOIN LATERAL (
+    -- OFFSET 0: each is looked up, whatever other index the filter may suggest to the planner.
+    SELECT e.* FROM hookline.events e
+    WHERE e.company_id = :company_id::text AND e.sequence = f.sequence AND e.received_time = f.received_time
+    OFFSET 0
+) e
 LEFT JOIN LATERAL (
     SELECT s.status, s.error FROM hookline.event_status s
     WHERE s.company_id = :company_id::text AND s.sequence = e.sequence
@@ -89,5 +104,5 @@ LEFT JOIN LATERAL (
 ) s ON true
 WHERE true
   -- include: matching
-ORDER BY e.sequence ASC
+ORDER BY f.place
 LIMIT :max_rows::bigint;

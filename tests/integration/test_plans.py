@@ -1,0 +1,160 @@
+"""Plans of the statements that read the log: by an index that leads to the company, never by a look at everything."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import Any, cast
+
+import asyncpg
+import pytest
+
+from bench import many_events
+from bench.explained import Recording
+from bench.many_events import BIG, SMALL, TERMS, WORDS
+from services.export import formats, store
+from services.export.__main__ import open_pool
+from services.export.filters import Filter, Status
+from services.export.listing import Walk, read_page
+from services.export.store import Span
+from shared.db import Connection
+from shared.settings import Settings
+from tests.integration.conftest import TEMPLATE, Databases
+
+EVENTS = 60_000
+APART = 8
+FILTERS = {
+    "none": Filter(),
+    "types": Filter(types=["pix_created", "order_refunded"]),
+    "source": Filter(sources=["shop_2"]),
+    "type and source": Filter(types=["pix_created"], sources=["shop_2"]),
+    "status": Filter(statuses=[Status.FAILED]),
+    "total": Filter(min_total="900", currency="BRL"),
+    "customer": Filter(customer=WORDS["two"]),
+    "words and contained": Filter(text=WORDS["rare"], payload_contains=TERMS["0.5 %"]),
+    **{f"contained, {kind}": Filter(payload_contains=term) for kind, term in TERMS.items()},
+    **{f"words, {kind}": Filter(text=word) for kind, word in WORDS.items()},
+}
+Node = Mapping[str, Any]
+
+
+@pytest.fixture(scope="module")
+def filled_url(databases: Databases) -> Iterator[str]:
+    """A database of this module's own, with several partitions and up-to-date statistics."""
+    with asyncio.Runner() as runner:
+        url = runner.run(databases.make(TEMPLATE))
+        try:
+            runner.run(_fill(url))
+            yield url
+        finally:
+            runner.run(databases.drop(url))
+
+
+async def _fill(url: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await many_events.fill(connection, EVENTS)
+        # Over several of the indexes' buckets: with one alone there is nothing to choose by it.
+        await connection.execute(
+            "UPDATE hookline.events SET sequence = sequence * $1 WHERE company_id = $2", APART, BIG
+        )
+        await connection.execute(
+            "UPDATE hookline.companies SET last_sequence = last_sequence * $1 WHERE company_id = $2", APART, BIG
+        )
+        await connection.execute("VACUUM (FULL, ANALYZE) hookline.events")
+    finally:
+        await connection.close()
+
+
+@pytest.fixture
+async def reading(filled_url: str) -> AsyncIterator[Connection]:
+    """A connection as the service's own."""
+    async with await open_pool(Settings(database_url=filled_url), 1) as pool, pool.acquire() as connection:
+        yield connection
+
+
+async def nodes(connection: Connection, query: str, *arguments: Any) -> list[Node]:
+    """All nodes of the statement's plan."""
+    [explained] = json.loads(await connection.fetchval(f"EXPLAIN (FORMAT JSON) {query}", *arguments))
+    return list(_nodes(explained["Plan"]))
+
+
+def _nodes(plan: Node) -> Iterator[Node]:
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from _nodes(child)
+
+
+async def check(connection: Connection, found: Sequence[Node], what: str) -> None:
+    """That no partition with rows is read but by an index, and that each index is asked for the company."""
+    rows = await connection.fetch("SELECT relname FROM pg_class WHERE relname ~ '^events_20.._..$' AND relpages > 0")
+    partitions = {row["relname"] for row in rows}
+    assert len(partitions) == many_events.MONTHS
+    assert found
+    for node in found:
+        assert node["Node Type"] != "Seq Scan" or node["Relation Name"] not in partitions, (what, node)
+        if node.get("Index Name", "").startswith("events_20"):
+            assert "company_id = " in node.get("Index Cond", ""), (what, node)
+
+
+async def statements(connection: Connection, company_id: str, which: Filter, walk: Walk) -> Recording:
+    """What one page of a list, or of a live tail, runs."""
+    recording = Recording(connection)
+    await read_page(cast(Connection, recording), company_id, which, walk, 100, with_payload=False)
+    return recording
+
+
+@pytest.mark.parametrize("kind", FILTERS)
+async def test_lists_searches_and_live_tails(reading: Connection, kind: str) -> None:
+    for company_id in (BIG, SMALL):
+        end = (await store.mark(reading, company_id)).last_sequence
+        for walk in (Walk(end, end, down=True), Walk(end, 0, down=False), Walk(end, end - 500, down=False)):
+            recording = await statements(reading, company_id, FILTERS[kind], walk)
+            assert recording.statements
+            for query, arguments in recording.statements:
+                await check(reading, await nodes(reading, query, *arguments), f"{kind}, {company_id}, {walk}: {query}")
+
+
+@pytest.mark.parametrize("kind", FILTERS)
+async def test_exports(reading: Connection, kind: str) -> None:
+    for file_format in (formats.csv_format(), formats.json_format()):
+        for newest_first in (False, True):
+            for company_id, span in ((BIG, Span(80_000, 100_000)), (SMALL, Span(0, 1_000))):
+                query = store.page_query(company_id, file_format, span, 0, FILTERS[kind], newest_first, 3_000)
+                await check(reading, await nodes(reading, query.text), f"{kind}, {company_id}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "page_cost", "condition"),
+    [
+        ("contained, 0.5 %", 4, "payload @>"),
+        ("words, rare", 4, "to_tsvector"),
+        ("contained, 20 %", 40, "(sequence >> 16) = ANY ('{2}'::bigint[])"),
+        ("words, common", 40, "(sequence >> 16) = ANY ('{2}'::bigint[])"),
+    ],
+)
+async def test_terms_are_found_by_their_index_and_its_buckets(
+    reading: Connection, kind: str, page_cost: int, condition: str
+) -> None:
+    recording = Recording(reading)
+    span = Span((2 << 16) - 1, (3 << 16) - 1)
+    await store.find_terms(cast(Connection, recording), BIG, [2], span, FILTERS[kind], newest_first=True, limit=100)
+    query, arguments = recording.statements[-1]
+    # By what a row looked at in vain costs, the planner takes term or buckets or both. Neither may silently be none.
+    await reading.execute(f"SET random_page_cost = {page_cost}")
+    conditions = [
+        node["Index Cond"]
+        for node in await nodes(reading, query, *arguments)
+        if node["Node Type"] == "Bitmap Index Scan"
+    ]
+    assert conditions
+    assert all("company_id = " in one and condition in one for one in conditions), conditions
+
+
+async def test_one_event_is_found_by_its_id(reading: Connection) -> None:
+    recording = Recording(reading)
+    event = await reading.fetchval("SELECT event_id FROM hookline.events WHERE company_id = $1 LIMIT 1", BIG)
+    assert await store.get_event(cast(Connection, recording), BIG, event)
+    [(query, arguments)] = recording.statements
+    found = await nodes(reading, query, *arguments)
+    await check(reading, found, query)
+    assert any("event_id = " in node.get("Index Cond", "") for node in found)
