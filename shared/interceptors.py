@@ -169,6 +169,11 @@ class CallInterceptor(grpc.GenericRpcHandler):
                             await context.write(response)
                     except TimeoutError:
                         raise ReaderStalled(self._stall_seconds) from None
+                    except Exception:
+                        if context.cancelled():
+                            # gRPC's own way to say that the caller has gone away meanwhile.
+                            raise asyncio.CancelledError from None
+                        raise
             return None
 
         is_unary = not (handler.request_streaming or handler.response_streaming)

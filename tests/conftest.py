@@ -1,12 +1,17 @@
 """What holds for every test: a clean environment, and properties tried with the same examples each time."""
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
 
 # The operator's own settings must not steer the tests.
 for _name in [name for name in os.environ if name.startswith("HOOKLINE_")]:
     del os.environ[_name]
+
+# A shell that starts a command in the background has it ignore Ctrl-C, and its children too; some tests send one.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile(
     "tests",

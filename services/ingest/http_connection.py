@@ -91,8 +91,10 @@ class Connection(HttpToolsProtocol):
         self._is_surplus = False
         # Since when it has been seen to rest between two requests.
         self._rests_since: float | None = None
-        # Refused for good: what still comes is read, so that the sender gets to read too, and thrown away.
+        # Refused for good, and since when: what still comes is read, so that the sender gets to read too, and thrown
+        # away.
         self._is_deaf = False
+        self._deaf_since = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -120,12 +122,16 @@ class Connection(HttpToolsProtocol):
                 self._refuse(answers.HEAD_TOO_LARGE)
 
     def _feed(self, data: bytes) -> None:
-        try:
-            self.parser.feed_data(data)
-        except HttpParserUpgrade as upgrade:
-            # No upgrade is made here, and where one is asked for the parser skips the body: again, without the asking.
-            self.parser = HttpRequestParser(self)
-            self.parser.feed_data(self._plain_head + data[upgrade.args[0] :])
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except HttpParserUpgrade as upgrade:
+                # No upgrade is made here, and where one is asked for the parser skips the body: again, without the
+                # asking. What follows may ask again.
+                self.parser = HttpRequestParser(self)
+                data = self._plain_head + data[upgrade.args[0] :]
+            else:
+                return
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -140,6 +146,8 @@ class Connection(HttpToolsProtocol):
             lines = b"".join(b"%b: %b\r\n" % line for line in kept)
             self._plain_head = b"%b %b HTTP/1.1\r\n%b\r\n" % (self.parser.get_method(), self.url, lines)
             return
+        # For the next one: of this one nothing is to be read again.
+        self._plain_head = b""
         self._is_in_head = False
         super().on_headers_complete()
 
@@ -154,8 +162,9 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """As uvicorn's, without its timer for idle connections."""
-        if self.transport.is_closing() or self._is_deaf:
+        if self.transport.is_closing():
             return
+        # Also where no more is heard: then what is read is thrown away.
         self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
@@ -165,7 +174,10 @@ class Connection(HttpToolsProtocol):
         Looking from time to time is cheaper than timers for each request."""
         if self._task is not None and now - self._task_began > self._server.answer_seconds:
             self._task.cancel()
-        if self.pipeline or self._is_working:
+        if self._is_deaf:
+            if self._task is None and now - self._deaf_since > self._server.whole_seconds:
+                self.transport.close()
+        elif self.pipeline or self._is_working:
             self._rests_since = None
         elif self._began is None:
             self._rests_since = self._rests_since or now
@@ -173,7 +185,7 @@ class Connection(HttpToolsProtocol):
                 self.transport.close()
         elif now - self._began > self._server.whole_seconds:
             is_answered = self.cycle is None or self.cycle.response_complete
-            if self._is_deaf or (is_answered and not self._is_in_head):
+            if is_answered and not self._is_in_head:
                 # Nothing came, or it is what has been answered already.
                 self.transport.close()
             else:
@@ -211,11 +223,15 @@ class Connection(HttpToolsProtocol):
             answer = await self._application(cycle.scope, cycle.receive)
         self._task = None
         if answer is None or cycle.disconnected:
+            if self._is_deaf:
+                # It never became whole, and what came in its place was refused.
+                self._end(is_whole=False)
             return
         cycle.response_started = cycle.response_complete = True
         # A body that was announced, and was not asked for, may still come or not.
         may_go_on = cycle.keep_alive and not cycle.waiting_for_100_continue
-        is_last = self._is_surplus or not may_go_on or self._server.stopping.is_set()
+        is_refused = self._is_deaf and not self.pipeline
+        is_last = self._is_surplus or not may_go_on or is_refused or self._server.stopping.is_set()
         self._write(answer, is_last, has_body=cycle.scope["method"] != "HEAD")
         if is_last:
             self._end(is_whole=not cycle.more_body)
@@ -223,15 +239,15 @@ class Connection(HttpToolsProtocol):
 
     def _refuse(self, answer: Answer) -> None:
         """Answers what does not become a request, and ends the connection."""
-        if self.pipeline or self._is_working:
-            # It follows one that is being dealt with: that one's answer is the last.
-            self.cycle.keep_alive = False
-            self._is_deaf = True
-            return
-        self._application.count(answer)
-        if self.cycle is not None and not self.cycle.response_complete:
+        is_behind = bool(self.pipeline) or self._is_working
+        if self.cycle is not None and not self.cycle.response_complete and self.cycle.more_body:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
+        if is_behind:
+            # It follows some that are being dealt with: the answer to the last of them is the last.
+            self._hear_no_more()
+            return
+        self._application.count(answer)
         self._write(answer, is_last=True)
         self._end(is_whole=False)
 
@@ -246,12 +262,16 @@ class Connection(HttpToolsProtocol):
     def _end(self, *, is_whole: bool) -> None:
         """Ends the connection; where the sender may be sending still, when it does or its time is up. Closed at once,
         it might not get to read its answer."""
+        self.pipeline.clear()
         if is_whole:
             self.transport.close()
         elif not self.transport.is_closing():
             self.transport.write_eof()
-            self._is_deaf = True
-            self._began = self.loop.time()
+            self._hear_no_more()
+
+    def _hear_no_more(self) -> None:
+        self._is_deaf = True
+        self._deaf_since = self.loop.time()
 
 
 async def _no_asgi(scope: Any, receive: Any, send: Any) -> None:

@@ -105,6 +105,8 @@ def _piece(path: bytes, rng: random.Random) -> bytes:
     makers: tuple[Callable[[], bytes], ...] = (
         lambda: whole,
         lambda: whole * rng.choice((2, 20)),
+        lambda: b"".join(_piece(path, rng) for _ in range(3)),
+        lambda: whole * rng.choice((1, 2, 3)) + rng.choice(_NO_REQUESTS),
         lambda: spoiling.text(whole, whole, rng),
         lambda: spoiling.text(whole, whole, rng),
         lambda: rng.randbytes(rng.choice((1, 10, 1000, 70_000))),
