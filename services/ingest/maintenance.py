@@ -11,8 +11,8 @@ from shared.migrate import PARTITIONS_AHEAD
 
 PARTITIONS_SECONDS = 3600
 PENDING_SECONDS = 0.2
-# What so many events leave is merged in some 15 ms.
-PENDING_EVENTS = 500
+# Fewer at a time would cost more for each.
+PENDING_EVENTS = 1000
 RETRY_SECONDS = 60
 
 _log = structlog.get_logger()
