@@ -13,6 +13,7 @@ CREATE TYPE hookline.sync_run_state AS ENUM (
     'running',
     'waiting',
     'succeeded',
+    'incomplete',
     'failed',
     'cancelled'
 );
@@ -76,6 +77,48 @@ CREATE FUNCTION hookline.words(typed text) RETURNS tsquery
     SELECT CASE WHEN numnode(whole) > 0 THEN (whole::text || ':*')::tsquery ELSE whole END
     FROM (SELECT plainto_tsquery('simple', typed) AS whole) AS words
 $$;
+
+CREATE TABLE hookline.alert_channels (
+    company_id text NOT NULL COLLATE pg_catalog."C",
+    channel text NOT NULL COLLATE pg_catalog."C",
+    webhook_url text,
+    email text,
+    secret bytea,
+    create_time timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT alert_channels_kind CHECK (((webhook_url IS NULL) <> (email IS NULL))),
+    CONSTRAINT alert_channels_secret CHECK (((webhook_url IS NULL) = (secret IS NULL)))
+);
+
+CREATE TABLE hookline.alert_deliveries (
+    company_id text NOT NULL COLLATE pg_catalog."C",
+    delivery_id uuid NOT NULL,
+    channel text NOT NULL COLLATE pg_catalog."C",
+    alert_id uuid,
+    news text NOT NULL,
+    create_time timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    attempts integer DEFAULT 0 NOT NULL,
+    next_attempt_time timestamp with time zone DEFAULT clock_timestamp(),
+    delivered_time timestamp with time zone,
+    error text,
+    CONSTRAINT alert_deliveries_end CHECK (((delivered_time IS NULL) OR (next_attempt_time IS NULL))),
+    CONSTRAINT alert_deliveries_news_check CHECK ((news = ANY (ARRAY['opened'::text, 'resolved'::text, 'test'::text]))),
+    CONSTRAINT alert_deliveries_test CHECK (((news = 'test'::text) = (alert_id IS NULL)))
+);
+
+CREATE TABLE hookline.alerts (
+    company_id text NOT NULL COLLATE pg_catalog."C",
+    alert_id uuid NOT NULL,
+    kind text NOT NULL COLLATE pg_catalog."C",
+    source text NOT NULL COLLATE pg_catalog."C",
+    run_id uuid,
+    message text NOT NULL,
+    open_time timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    last_time timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    times bigint DEFAULT 1 NOT NULL,
+    resolve_time timestamp with time zone,
+    CONSTRAINT alerts_kind_check CHECK ((kind = ANY (ARRAY['run_failed'::text, 'failures_in_a_row'::text, 'schedule_overdue'::text, 'gap_found'::text]))),
+    CONSTRAINT alerts_times_check CHECK ((times > 0))
+);
 
 CREATE TABLE hookline.companies (
     company_id text NOT NULL COLLATE pg_catalog."C",
@@ -217,9 +260,78 @@ CREATE TABLE hookline.sources (
     created_time timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     schedule_interval interval,
     next_run_time timestamp with time zone,
+    look_back interval DEFAULT '01:00:00'::interval NOT NULL,
+    run_deadline interval DEFAULT '24:00:00'::interval NOT NULL,
+    synced_time timestamp with time zone,
+    schedule_cron text,
+    schedule_time_zone text DEFAULT 'UTC'::text NOT NULL,
+    schedule_jitter interval DEFAULT '00:00:00'::interval NOT NULL,
+    schedule_start_time timestamp with time zone,
+    schedule_paused_time timestamp with time zone,
+    CONSTRAINT sources_cadence CHECK (((schedule_interval IS NULL) OR (schedule_cron IS NULL))),
+    CONSTRAINT sources_look_back_check CHECK (((look_back >= '00:00:00'::interval) AND (look_back <= '30 days'::interval))),
     CONSTRAINT sources_parameters_check CHECK ((jsonb_typeof(parameters) = 'object'::text)),
-    CONSTRAINT sources_schedule CHECK (((schedule_interval IS NULL) = (next_run_time IS NULL))),
-    CONSTRAINT sources_schedule_interval_check CHECK ((schedule_interval >= '00:01:00'::interval))
+    CONSTRAINT sources_run_deadline_check CHECK (((run_deadline >= '00:01:00'::interval) AND (run_deadline <= '30 days'::interval))),
+    CONSTRAINT sources_schedule CHECK ((((schedule_start_time IS NULL) = ((schedule_interval IS NULL) AND (schedule_cron IS NULL))) AND ((schedule_paused_time IS NULL) OR (schedule_start_time IS NOT NULL)) AND ((next_run_time IS NOT NULL) = ((schedule_start_time IS NOT NULL) AND (schedule_paused_time IS NULL))))),
+    CONSTRAINT sources_schedule_interval_check CHECK ((schedule_interval >= '00:01:00'::interval)),
+    CONSTRAINT sources_schedule_jitter_check CHECK ((schedule_jitter >= '00:00:00'::interval))
+);
+
+CREATE TABLE hookline.sync_differences (
+    company_id text NOT NULL COLLATE pg_catalog."C",
+    run_id uuid NOT NULL,
+    difference integer NOT NULL,
+    kind text NOT NULL,
+    item_id text,
+    event_id uuid,
+    reason text NOT NULL,
+    message text NOT NULL,
+    CONSTRAINT sync_differences_difference_check CHECK ((difference > 0)),
+    CONSTRAINT sync_differences_kind_check CHECK ((kind = ANY (ARRAY['missing'::text, 'unlisted'::text])))
+);
+
+CREATE TABLE hookline.sync_log (
+    company_id text NOT NULL COLLATE pg_catalog."C",
+    run_id uuid NOT NULL,
+    entry bigint NOT NULL,
+    logged_time timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    attempt integer NOT NULL,
+    level text NOT NULL,
+    code text NOT NULL COLLATE pg_catalog."C",
+    message text NOT NULL,
+    CONSTRAINT sync_log_level_check CHECK ((level = ANY (ARRAY['info'::text, 'warning'::text, 'error'::text])))
+);
+
+ALTER TABLE hookline.sync_log ALTER COLUMN entry ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME hookline.sync_log_entry_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE hookline.sync_pages (
+    company_id text NOT NULL COLLATE pg_catalog."C",
+    run_id uuid NOT NULL,
+    page bigint NOT NULL,
+    item_ids text[] NOT NULL,
+    event_ids uuid[] NOT NULL,
+    problems jsonb DEFAULT '{}'::jsonb NOT NULL,
+    CONSTRAINT sync_pages_aligned CHECK ((cardinality(item_ids) = cardinality(event_ids))),
+    CONSTRAINT sync_pages_page_check CHECK ((page > 0)),
+    CONSTRAINT sync_pages_problems_check CHECK ((jsonb_typeof(problems) = 'object'::text))
+);
+
+CREATE TABLE hookline.sync_reconciliations (
+    company_id text NOT NULL COLLATE pg_catalog."C",
+    run_id uuid NOT NULL,
+    reconciled_time timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    listed bigint NOT NULL,
+    stored bigint NOT NULL,
+    missing bigint NOT NULL,
+    unlisted bigint,
+    CONSTRAINT sync_reconciliations_sum CHECK ((listed = (stored + missing)))
 );
 
 CREATE TABLE hookline.sync_requests (
@@ -253,21 +365,45 @@ CREATE TABLE hookline.sync_runs (
     quarantined bigint DEFAULT 0 NOT NULL,
     rejected bigint DEFAULT 0 NOT NULL,
     retries bigint DEFAULT 0 NOT NULL,
+    until_time timestamp with time zone,
+    behind boolean DEFAULT false NOT NULL,
+    deadline_time timestamp with time zone,
+    known_until_time timestamp with time zone,
+    late bigint DEFAULT 0 NOT NULL,
+    windows integer DEFAULT 1 NOT NULL,
+    windows_done integer DEFAULT 0 NOT NULL,
+    window_start_time timestamp with time zone,
+    window_until_time timestamp with time zone,
+    said bigint,
     CONSTRAINT sync_runs_attempt_check CHECK ((attempt >= 0)),
     CONSTRAINT sync_runs_begun CHECK (((attempt > 0) OR (state = ANY (ARRAY['queued'::hookline.sync_run_state, 'cancelled'::hookline.sync_run_state])))),
+    CONSTRAINT sync_runs_behind CHECK (((NOT behind) OR ((state = ANY (ARRAY['queued'::hookline.sync_run_state, 'cancelled'::hookline.sync_run_state])) AND (attempt = 0)))),
     CONSTRAINT sync_runs_cancelled CHECK (((state <> 'cancelled'::hookline.sync_run_state) OR cancel_requested)),
+    CONSTRAINT sync_runs_check CHECK ((until_time > start_time)),
     CONSTRAINT sync_runs_counts CHECK ((fetched = (((accepted + duplicates) + quarantined) + rejected))),
-    CONSTRAINT sync_runs_ended CHECK (((state = ANY (ARRAY['succeeded'::hookline.sync_run_state, 'failed'::hookline.sync_run_state, 'cancelled'::hookline.sync_run_state])) = (ended_time IS NOT NULL))),
-    CONSTRAINT sync_runs_error CHECK (((state <> ALL (ARRAY['waiting'::hookline.sync_run_state, 'failed'::hookline.sync_run_state])) OR (error IS NOT NULL))),
+    CONSTRAINT sync_runs_ended CHECK (((state = ANY (ARRAY['succeeded'::hookline.sync_run_state, 'incomplete'::hookline.sync_run_state, 'failed'::hookline.sync_run_state, 'cancelled'::hookline.sync_run_state])) = (ended_time IS NOT NULL))),
+    CONSTRAINT sync_runs_error CHECK (((state <> ALL (ARRAY['waiting'::hookline.sync_run_state, 'incomplete'::hookline.sync_run_state, 'failed'::hookline.sync_run_state])) OR (error IS NOT NULL))),
     CONSTRAINT sync_runs_failures_check CHECK ((failures >= 0)),
+    CONSTRAINT sync_runs_late CHECK ((late <= accepted)),
     CONSTRAINT sync_runs_lease CHECK (((state = 'running'::hookline.sync_run_state) = (lease_until IS NOT NULL))),
-    CONSTRAINT sync_runs_waiting CHECK (((state = 'waiting'::hookline.sync_run_state) = (next_attempt_time IS NOT NULL)))
+    CONSTRAINT sync_runs_waiting CHECK (((state = 'waiting'::hookline.sync_run_state) = (next_attempt_time IS NOT NULL))),
+    CONSTRAINT sync_runs_windows CHECK (((windows_done >= 0) AND (windows_done <= windows))),
+    CONSTRAINT sync_runs_windows_check CHECK ((windows > 0))
 );
 
 CREATE TABLE hookline.unprocessed (
     company_id text NOT NULL COLLATE pg_catalog."C",
     sequence bigint NOT NULL
 );
+
+ALTER TABLE ONLY hookline.alert_channels
+    ADD CONSTRAINT alert_channels_pkey PRIMARY KEY (company_id, channel);
+
+ALTER TABLE ONLY hookline.alert_deliveries
+    ADD CONSTRAINT alert_deliveries_pkey PRIMARY KEY (company_id, delivery_id);
+
+ALTER TABLE ONLY hookline.alerts
+    ADD CONSTRAINT alerts_pkey PRIMARY KEY (company_id, alert_id);
 
 ALTER TABLE ONLY hookline.companies
     ADD CONSTRAINT companies_pkey PRIMARY KEY (company_id);
@@ -302,6 +438,18 @@ ALTER TABLE ONLY hookline.signing_secrets
 ALTER TABLE ONLY hookline.sources
     ADD CONSTRAINT sources_pkey PRIMARY KEY (company_id, source);
 
+ALTER TABLE ONLY hookline.sync_differences
+    ADD CONSTRAINT sync_differences_pkey PRIMARY KEY (company_id, run_id, difference);
+
+ALTER TABLE ONLY hookline.sync_log
+    ADD CONSTRAINT sync_log_pkey PRIMARY KEY (company_id, run_id, entry);
+
+ALTER TABLE ONLY hookline.sync_pages
+    ADD CONSTRAINT sync_pages_pkey PRIMARY KEY (company_id, run_id, page);
+
+ALTER TABLE ONLY hookline.sync_reconciliations
+    ADD CONSTRAINT sync_reconciliations_pkey PRIMARY KEY (company_id, run_id);
+
 ALTER TABLE ONLY hookline.sync_requests
     ADD CONSTRAINT sync_requests_pkey PRIMARY KEY (company_id, request_id);
 
@@ -310,6 +458,12 @@ ALTER TABLE ONLY hookline.sync_runs
 
 ALTER TABLE ONLY hookline.unprocessed
     ADD CONSTRAINT unprocessed_pkey PRIMARY KEY (company_id, sequence);
+
+CREATE INDEX alert_deliveries_alert ON hookline.alert_deliveries USING btree (company_id, alert_id);
+
+CREATE INDEX alert_deliveries_due ON hookline.alert_deliveries USING btree (next_attempt_time) WHERE (next_attempt_time IS NOT NULL);
+
+CREATE UNIQUE INDEX alerts_open ON hookline.alerts USING btree (company_id, source, kind) WHERE (resolve_time IS NULL);
 
 CREATE INDEX endpoints_old_token ON hookline.endpoints USING btree (company_id, old_token_sha256);
 
@@ -341,11 +495,32 @@ CREATE INDEX sources_due ON hookline.sources USING btree (next_run_time) WHERE (
 
 CREATE INDEX sync_requests_run ON hookline.sync_requests USING btree (company_id, run_id);
 
-CREATE UNIQUE INDEX sync_runs_active ON hookline.sync_runs USING btree (company_id, source) WHERE (state = ANY (ARRAY['queued'::hookline.sync_run_state, 'running'::hookline.sync_run_state, 'waiting'::hookline.sync_run_state]));
+CREATE UNIQUE INDEX sync_runs_active ON hookline.sync_runs USING btree (company_id, source) WHERE ((state = ANY (ARRAY['queued'::hookline.sync_run_state, 'running'::hookline.sync_run_state, 'waiting'::hookline.sync_run_state])) AND (NOT behind));
 
 CREATE INDEX sync_runs_awake ON hookline.sync_runs USING btree (state) WHERE (state = ANY (ARRAY['queued'::hookline.sync_run_state, 'running'::hookline.sync_run_state, 'waiting'::hookline.sync_run_state]));
 
 CREATE INDEX sync_runs_source ON hookline.sync_runs USING btree (company_id, source, run_id);
+
+ALTER TABLE ONLY hookline.alert_deliveries
+    ADD CONSTRAINT alert_deliveries_company_id_alert_id_fkey FOREIGN KEY (company_id, alert_id) REFERENCES hookline.alerts(company_id, alert_id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY hookline.alert_deliveries
+    ADD CONSTRAINT alert_deliveries_company_id_channel_fkey FOREIGN KEY (company_id, channel) REFERENCES hookline.alert_channels(company_id, channel) ON DELETE CASCADE;
+
+ALTER TABLE ONLY hookline.alerts
+    ADD CONSTRAINT alerts_company_id_source_fkey FOREIGN KEY (company_id, source) REFERENCES hookline.sources(company_id, source) ON DELETE CASCADE;
+
+ALTER TABLE ONLY hookline.sync_differences
+    ADD CONSTRAINT sync_differences_company_id_run_id_fkey FOREIGN KEY (company_id, run_id) REFERENCES hookline.sync_runs(company_id, run_id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY hookline.sync_log
+    ADD CONSTRAINT sync_log_company_id_run_id_fkey FOREIGN KEY (company_id, run_id) REFERENCES hookline.sync_runs(company_id, run_id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY hookline.sync_pages
+    ADD CONSTRAINT sync_pages_company_id_run_id_fkey FOREIGN KEY (company_id, run_id) REFERENCES hookline.sync_runs(company_id, run_id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY hookline.sync_reconciliations
+    ADD CONSTRAINT sync_reconciliations_company_id_run_id_fkey FOREIGN KEY (company_id, run_id) REFERENCES hookline.sync_runs(company_id, run_id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY hookline.sync_requests
     ADD CONSTRAINT sync_requests_company_id_run_id_fkey FOREIGN KEY (company_id, run_id) REFERENCES hookline.sync_runs(company_id, run_id) ON DELETE CASCADE;

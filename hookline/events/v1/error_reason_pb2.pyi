@@ -74,6 +74,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ABORTED. The reader took nothing for longer than the server waits. Metadata: `seconds`. Resume by token."""
     ERROR_REASON_SEQUENCE_OUT_OF_RANGE: _ErrorReason.ValueType  # 22
     """OUT_OF_RANGE. The position asked for lies beyond the company's last event. Metadata: `last_sequence`."""
+    ERROR_REASON_SCHEDULE_NOT_FOUND: _ErrorReason.ValueType  # 23
+    """FAILED_PRECONDITION. The source has no schedule. Metadata: `source`."""
+    ERROR_REASON_SYNC_QUEUE_FULL: _ErrorReason.ValueType  # 24
+    """RESOURCE_EXHAUSTED. As many runs of the source wait behind the active one as may. Metadata: `source`."""
+    ERROR_REASON_ALERT_CHANNEL_NOT_FOUND: _ErrorReason.ValueType  # 25
+    """NOT_FOUND. The company has no alert channel of that name. Metadata: `channel`."""
+    ERROR_REASON_ALERT_CHANNEL_EXISTS: _ErrorReason.ValueType  # 26
+    """ALREADY_EXISTS. The company has an alert channel of that name. Metadata: `channel`."""
+    ERROR_REASON_MAIL_NOT_SET_UP: _ErrorReason.ValueType  # 27
+    """FAILED_PRECONDITION. The server has no mail server to send by."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: the `reason` of the google.rpc.ErrorInfo that every error of Hookline carries, under the
@@ -133,4 +143,14 @@ ERROR_REASON_READER_STALLED: ErrorReason.ValueType  # 21
 """ABORTED. The reader took nothing for longer than the server waits. Metadata: `seconds`. Resume by token."""
 ERROR_REASON_SEQUENCE_OUT_OF_RANGE: ErrorReason.ValueType  # 22
 """OUT_OF_RANGE. The position asked for lies beyond the company's last event. Metadata: `last_sequence`."""
+ERROR_REASON_SCHEDULE_NOT_FOUND: ErrorReason.ValueType  # 23
+"""FAILED_PRECONDITION. The source has no schedule. Metadata: `source`."""
+ERROR_REASON_SYNC_QUEUE_FULL: ErrorReason.ValueType  # 24
+"""RESOURCE_EXHAUSTED. As many runs of the source wait behind the active one as may. Metadata: `source`."""
+ERROR_REASON_ALERT_CHANNEL_NOT_FOUND: ErrorReason.ValueType  # 25
+"""NOT_FOUND. The company has no alert channel of that name. Metadata: `channel`."""
+ERROR_REASON_ALERT_CHANNEL_EXISTS: ErrorReason.ValueType  # 26
+"""ALREADY_EXISTS. The company has an alert channel of that name. Metadata: `channel`."""
+ERROR_REASON_MAIL_NOT_SET_UP: ErrorReason.ValueType  # 27
+"""FAILED_PRECONDITION. The server has no mail server to send by."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

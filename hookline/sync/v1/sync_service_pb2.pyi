@@ -6,10 +6,12 @@ Closing gaps from the platforms' own history."""
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from hookline.events.v1 import events_pb2 as _events_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -41,6 +43,8 @@ class _SyncRunStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SyncRunS
     """Ended: `error` says why. What was pulled is stored."""
     SYNC_RUN_STATE_CANCELLED: _SyncRunState.ValueType  # 6
     """Ended because someone asked for it. What was pulled is stored."""
+    SYNC_RUN_STATE_INCOMPLETE: _SyncRunState.ValueType  # 7
+    """Ended: all that the source gave is stored, and it was less than it says it has; `error` says how much."""
 
 class SyncRunState(_SyncRunState, metaclass=_SyncRunStateEnumTypeWrapper):
     """Where a run is. See docs/sync-runs.md."""
@@ -59,6 +63,8 @@ SYNC_RUN_STATE_FAILED: SyncRunState.ValueType  # 5
 """Ended: `error` says why. What was pulled is stored."""
 SYNC_RUN_STATE_CANCELLED: SyncRunState.ValueType  # 6
 """Ended because someone asked for it. What was pulled is stored."""
+SYNC_RUN_STATE_INCOMPLETE: SyncRunState.ValueType  # 7
+"""Ended: all that the source gave is stored, and it was less than it says it has; `error` says how much."""
 Global___SyncRunState: _TypeAlias = SyncRunState  # noqa: Y015
 
 class _SyncTrigger:
@@ -84,6 +90,82 @@ SYNC_TRIGGER_SCHEDULE: SyncTrigger.ValueType  # 1
 SYNC_TRIGGER_REQUEST: SyncTrigger.ValueType  # 2
 """A call of TriggerSync."""
 Global___SyncTrigger: _TypeAlias = SyncTrigger  # noqa: Y015
+
+class _WhenActive:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WhenActiveEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WhenActive.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WHEN_ACTIVE_UNSPECIFIED: _WhenActive.ValueType  # 0
+    """As JOIN."""
+    WHEN_ACTIVE_JOIN: _WhenActive.ValueType  # 1
+    """The request is answered with the active run, whatever its span."""
+    WHEN_ACTIVE_QUEUE: _WhenActive.ValueType  # 2
+    """A run of its own waits until the active one, and those that wait already, have ended."""
+
+class WhenActive(_WhenActive, metaclass=_WhenActiveEnumTypeWrapper):
+    """What becomes of a request for a run while another one of the source is active."""
+
+WHEN_ACTIVE_UNSPECIFIED: WhenActive.ValueType  # 0
+"""As JOIN."""
+WHEN_ACTIVE_JOIN: WhenActive.ValueType  # 1
+"""The request is answered with the active run, whatever its span."""
+WHEN_ACTIVE_QUEUE: WhenActive.ValueType  # 2
+"""A run of its own waits until the active one, and those that wait already, have ended."""
+Global___WhenActive: _TypeAlias = WhenActive  # noqa: Y015
+
+class _LogLevel:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LogLevelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LogLevel.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LOG_LEVEL_UNSPECIFIED: _LogLevel.ValueType  # 0
+    """Never sent."""
+    LOG_LEVEL_INFO: _LogLevel.ValueType  # 1
+    """As it should be."""
+    LOG_LEVEL_WARNING: _LogLevel.ValueType  # 2
+    """Got over."""
+    LOG_LEVEL_ERROR: _LogLevel.ValueType  # 3
+    """What the run ended of."""
+
+class LogLevel(_LogLevel, metaclass=_LogLevelEnumTypeWrapper):
+    """How much something matters."""
+
+LOG_LEVEL_UNSPECIFIED: LogLevel.ValueType  # 0
+"""Never sent."""
+LOG_LEVEL_INFO: LogLevel.ValueType  # 1
+"""As it should be."""
+LOG_LEVEL_WARNING: LogLevel.ValueType  # 2
+"""Got over."""
+LOG_LEVEL_ERROR: LogLevel.ValueType  # 3
+"""What the run ended of."""
+Global___LogLevel: _TypeAlias = LogLevel  # noqa: Y015
+
+class _DifferenceKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DifferenceKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DifferenceKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DIFFERENCE_KIND_UNSPECIFIED: _DifferenceKind.ValueType  # 0
+    """Never sent."""
+    DIFFERENCE_KIND_MISSING: _DifferenceKind.ValueType  # 1
+    """The source lists it, and it is no event of the company's log."""
+    DIFFERENCE_KIND_UNLISTED: _DifferenceKind.ValueType  # 2
+    """It is an event of the company's log, and the source does not list it."""
+
+class DifferenceKind(_DifferenceKind, metaclass=_DifferenceKindEnumTypeWrapper):
+    """On which side something is that the other lacks."""
+
+DIFFERENCE_KIND_UNSPECIFIED: DifferenceKind.ValueType  # 0
+"""Never sent."""
+DIFFERENCE_KIND_MISSING: DifferenceKind.ValueType  # 1
+"""The source lists it, and it is no event of the company's log."""
+DIFFERENCE_KIND_UNLISTED: DifferenceKind.ValueType  # 2
+"""It is an event of the company's log, and the source does not list it."""
+Global___DifferenceKind: _TypeAlias = DifferenceKind  # noqa: Y015
 
 @_typing.final
 class Source(_message.Message):
@@ -117,8 +199,10 @@ class Source(_message.Message):
     BASE_URL_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
-    SCHEDULE_INTERVAL_FIELD_NUMBER: _builtins.int
-    NEXT_RUN_TIME_FIELD_NUMBER: _builtins.int
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    LOOK_BACK_FIELD_NUMBER: _builtins.int
+    RUN_DEADLINE_FIELD_NUMBER: _builtins.int
+    SYNCED_TIME_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
     """The company."""
     source: _builtins.str
@@ -126,7 +210,7 @@ class Source(_message.Message):
     or the same event is stored twice.
     """
     platform: _builtins.str
-    """The platform, such as "grapfy". It must have a history that Hookline can pull."""
+    """The platform, such as "grapfy", or one of the company's own. It must have a history that Hookline can pull."""
     base_url: _builtins.str
     """Where the platform's API is, such as "https://api.example.com"."""
     @_builtins.property
@@ -138,12 +222,22 @@ class Source(_message.Message):
         """When it was made."""
 
     @_builtins.property
-    def schedule_interval(self) -> _duration_pb2.Duration:
-        """How often it is pulled. Not set: it has no schedule."""
+    def schedule(self) -> Global___Schedule:
+        """When it is pulled. Not set: it has no schedule."""
 
     @_builtins.property
-    def next_run_time(self) -> _timestamp_pb2.Timestamp:
-        """When the next scheduled run is due. Not set: it has no schedule."""
+    def look_back(self) -> _duration_pb2.Duration:
+        """How far before what was read last a run begins, since platforms list events late. One hour unless told."""
+
+    @_builtins.property
+    def run_deadline(self) -> _duration_pb2.Duration:
+        """How long a run may take before it ends FAILED. 24 hours unless told."""
+
+    @_builtins.property
+    def synced_time(self) -> _timestamp_pb2.Timestamp:
+        """Up to where the platform's history has been read and stored without a gap: the time of an event. Not set: nothing
+        has been read yet.
+        """
 
     def __init__(
         self,
@@ -154,16 +248,68 @@ class Source(_message.Message):
         base_url: _builtins.str = ...,
         parameters: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
-        schedule_interval: _duration_pb2.Duration | None = ...,
-        next_run_time: _timestamp_pb2.Timestamp | None = ...,
+        schedule: Global___Schedule | None = ...,
+        look_back: _duration_pb2.Duration | None = ...,
+        run_deadline: _duration_pb2.Duration | None = ...,
+        synced_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "next_run_time", b"next_run_time", "schedule_interval", b"schedule_interval"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "look_back", b"look_back", "run_deadline", b"run_deadline", "schedule", b"schedule", "synced_time", b"synced_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_url", b"base_url", "company_id", b"company_id", "create_time", b"create_time", "next_run_time", b"next_run_time", "parameters", b"parameters", "platform", b"platform", "schedule_interval", b"schedule_interval", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_url", b"base_url", "company_id", b"company_id", "create_time", b"create_time", "look_back", b"look_back", "parameters", b"parameters", "platform", b"platform", "run_deadline", b"run_deadline", "schedule", b"schedule", "source", b"source", "synced_time", b"synced_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Source: _TypeAlias = Source  # noqa: Y015
+
+@_typing.final
+class Schedule(_message.Message):
+    """When a source is pulled."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INTERVAL_FIELD_NUMBER: _builtins.int
+    CRON_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    JITTER_FIELD_NUMBER: _builtins.int
+    PAUSED_FIELD_NUMBER: _builtins.int
+    NEXT_RUN_TIME_FIELD_NUMBER: _builtins.int
+    cron: _builtins.str
+    """By a cron expression of five fields, such as "0 3 * * *"."""
+    time_zone: _builtins.str
+    """The IANA time zone of the cron expression, such as "America/Sao_Paulo"."""
+    paused: _builtins.bool
+    """Whether it is paused."""
+    @_builtins.property
+    def interval(self) -> _duration_pb2.Duration:
+        """Every so often, counted from when the schedule was started."""
+
+    @_builtins.property
+    def jitter(self) -> _duration_pb2.Duration:
+        """Each source is late by its own, always the same part of this, so that not all are pulled at once."""
+
+    @_builtins.property
+    def next_run_time(self) -> _timestamp_pb2.Timestamp:
+        """When the next run is due. Not set: it is paused."""
+
+    def __init__(
+        self,
+        *,
+        interval: _duration_pb2.Duration | None = ...,
+        cron: _builtins.str = ...,
+        time_zone: _builtins.str = ...,
+        jitter: _duration_pb2.Duration | None = ...,
+        paused: _builtins.bool = ...,
+        next_run_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cadence", b"cadence", "cron", b"cron", "interval", b"interval", "jitter", b"jitter", "next_run_time", b"next_run_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cadence", b"cadence", "cron", b"cron", "interval", b"interval", "jitter", b"jitter", "next_run_time", b"next_run_time", "paused", b"paused", "time_zone", b"time_zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_cadence: _TypeAlias = _typing.Literal["interval", "cron"]  # noqa: Y015
+    _WhichOneofArgType_cadence: _TypeAlias = _typing.Literal["cadence", b"cadence"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_cadence) -> _WhichOneofReturnType_cadence | None: ...
+
+Global___Schedule: _TypeAlias = Schedule  # noqa: Y015
 
 @_typing.final
 class SyncRun(_message.Message):
@@ -184,6 +330,11 @@ class SyncRun(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     COUNTS_FIELD_NUMBER: _builtins.int
     SYNCED_TIME_FIELD_NUMBER: _builtins.int
+    UNTIL_TIME_FIELD_NUMBER: _builtins.int
+    BEHIND_FIELD_NUMBER: _builtins.int
+    DEADLINE_TIME_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    RECONCILIATION_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
     """The company."""
     run_id: _builtins.str
@@ -198,6 +349,8 @@ class SyncRun(_message.Message):
     """How many times a worker has begun it: the first time, after a failure, after a worker's death."""
     error: _builtins.str
     """Why it failed, or why its last attempt did. For a person to read; without credentials and personal data."""
+    behind: _builtins.bool
+    """Waits for the source's active run to end. Only when QUEUED."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """Pulls what the platform dates at this time or later."""
@@ -220,7 +373,23 @@ class SyncRun(_message.Message):
 
     @_builtins.property
     def synced_time(self) -> _timestamp_pb2.Timestamp:
-        """Up to where the platform's history has been read and stored: the time of the last event."""
+        """Up to where the platform's history has been read and stored: the time of an event."""
+
+    @_builtins.property
+    def until_time(self) -> _timestamp_pb2.Timestamp:
+        """Pulls what the platform dates before this time. Not set: whatever there is."""
+
+    @_builtins.property
+    def deadline_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ends FAILED if it has not ended by then. Not set: no worker has begun it yet."""
+
+    @_builtins.property
+    def progress(self) -> Global___SyncProgress:
+        """How far it has got. Not set: no worker has begun it yet."""
+
+    @_builtins.property
+    def reconciliation(self) -> Global___Reconciliation:
+        """What the source has against what is stored. Not set: it has not been compared, because the run has not come to it."""
 
     def __init__(
         self,
@@ -238,14 +407,116 @@ class SyncRun(_message.Message):
         error: _builtins.str = ...,
         counts: Global___SyncCounts | None = ...,
         synced_time: _timestamp_pb2.Timestamp | None = ...,
+        until_time: _timestamp_pb2.Timestamp | None = ...,
+        behind: _builtins.bool = ...,
+        deadline_time: _timestamp_pb2.Timestamp | None = ...,
+        progress: Global___SyncProgress | None = ...,
+        reconciliation: Global___Reconciliation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "create_time", b"create_time", "end_time", b"end_time", "next_attempt_time", b"next_attempt_time", "start_time", b"start_time", "synced_time", b"synced_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "create_time", b"create_time", "deadline_time", b"deadline_time", "end_time", b"end_time", "next_attempt_time", b"next_attempt_time", "progress", b"progress", "reconciliation", b"reconciliation", "start_time", b"start_time", "synced_time", b"synced_time", "until_time", b"until_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "company_id", b"company_id", "counts", b"counts", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "next_attempt_time", b"next_attempt_time", "run_id", b"run_id", "source", b"source", "start_time", b"start_time", "state", b"state", "synced_time", b"synced_time", "trigger", b"trigger"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "behind", b"behind", "company_id", b"company_id", "counts", b"counts", "create_time", b"create_time", "deadline_time", b"deadline_time", "end_time", b"end_time", "error", b"error", "next_attempt_time", b"next_attempt_time", "progress", b"progress", "reconciliation", b"reconciliation", "run_id", b"run_id", "source", b"source", "start_time", b"start_time", "state", b"state", "synced_time", b"synced_time", "trigger", b"trigger", "until_time", b"until_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SyncRun: _TypeAlias = SyncRun  # noqa: Y015
+
+@_typing.final
+class SyncProgress(_message.Message):
+    """How far a run has got. A long span is read in windows of time, oldest first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WINDOWS_FIELD_NUMBER: _builtins.int
+    WINDOWS_DONE_FIELD_NUMBER: _builtins.int
+    WINDOW_START_TIME_FIELD_NUMBER: _builtins.int
+    WINDOW_UNTIL_TIME_FIELD_NUMBER: _builtins.int
+    SAID_FIELD_NUMBER: _builtins.int
+    windows: _builtins.int
+    """Windows of the span."""
+    windows_done: _builtins.int
+    """Of them, those that are read and stored."""
+    said: _builtins.int
+    """How many events the source says it has, in the windows that it has said it of. Not set: it does not say."""
+    @_builtins.property
+    def window_start_time(self) -> _timestamp_pb2.Timestamp:
+        """Where the window of the moment begins."""
+
+    @_builtins.property
+    def window_until_time(self) -> _timestamp_pb2.Timestamp:
+        """Where it ends. Not set: it has no end."""
+
+    def __init__(
+        self,
+        *,
+        windows: _builtins.int = ...,
+        windows_done: _builtins.int = ...,
+        window_start_time: _timestamp_pb2.Timestamp | None = ...,
+        window_until_time: _timestamp_pb2.Timestamp | None = ...,
+        said: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_said", b"_said", "said", b"said", "window_start_time", b"window_start_time", "window_until_time", b"window_until_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_said", b"_said", "said", b"said", "window_start_time", b"window_start_time", "window_until_time", b"window_until_time", "windows", b"windows", "windows_done", b"windows_done"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__said: _TypeAlias = _typing.Literal["said"]  # noqa: Y015
+    _WhichOneofArgType__said: _TypeAlias = _typing.Literal["_said", b"_said"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__said) -> _WhichOneofReturnType__said | None: ...
+
+Global___SyncProgress: _TypeAlias = SyncProgress  # noqa: Y015
+
+@_typing.final
+class Reconciliation(_message.Message):
+    """What a source has listed in a run's span against what is stored. ListSyncDifferences gives the differences one by one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    SAID_FIELD_NUMBER: _builtins.int
+    LISTED_FIELD_NUMBER: _builtins.int
+    STORED_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    UNLISTED_FIELD_NUMBER: _builtins.int
+    said: _builtins.int
+    """How many events the source says it has. Not set: it does not say."""
+    listed: _builtins.int
+    """Different events that it has listed."""
+    stored: _builtins.int
+    """Of them, those that are stored."""
+    missing: _builtins.int
+    """Of them, those that are not: quarantined, rejected, or gone."""
+    unlisted: _builtins.int
+    """Events that are stored with a time in the span, and that the source has not listed. Not set: its times can't be
+    compared with those of the events.
+    """
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was made."""
+
+    def __init__(
+        self,
+        *,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        said: _builtins.int | None = ...,
+        listed: _builtins.int = ...,
+        stored: _builtins.int = ...,
+        missing: _builtins.int = ...,
+        unlisted: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_said", b"_said", "_unlisted", b"_unlisted", "create_time", b"create_time", "said", b"said", "unlisted", b"unlisted"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_said", b"_said", "_unlisted", b"_unlisted", "create_time", b"create_time", "listed", b"listed", "missing", b"missing", "said", b"said", "stored", b"stored", "unlisted", b"unlisted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__said: _TypeAlias = _typing.Literal["said"]  # noqa: Y015
+    _WhichOneofArgType__said: _TypeAlias = _typing.Literal["_said", b"_said"]  # noqa: Y015
+    _WhichOneofReturnType__unlisted: _TypeAlias = _typing.Literal["unlisted"]  # noqa: Y015
+    _WhichOneofArgType__unlisted: _TypeAlias = _typing.Literal["_unlisted", b"_unlisted"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__said) -> _WhichOneofReturnType__said | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__unlisted) -> _WhichOneofReturnType__unlisted | None: ...
+
+Global___Reconciliation: _TypeAlias = Reconciliation  # noqa: Y015
 
 @_typing.final
 class SyncCounts(_message.Message):
@@ -260,6 +531,7 @@ class SyncCounts(_message.Message):
     QUARANTINED_FIELD_NUMBER: _builtins.int
     REJECTED_FIELD_NUMBER: _builtins.int
     RETRIES_FIELD_NUMBER: _builtins.int
+    LATE_FIELD_NUMBER: _builtins.int
     pages: _builtins.int
     """Pages read and stored."""
     fetched: _builtins.int
@@ -274,6 +546,8 @@ class SyncCounts(_message.Message):
     """Of them, those that were not stored, such as too large ones."""
     retries: _builtins.int
     """Requests to the platform that failed and were made again."""
+    late: _builtins.int
+    """Of the accepted, those dated before what earlier runs had read up to: the platform listed them late."""
     def __init__(
         self,
         *,
@@ -284,10 +558,11 @@ class SyncCounts(_message.Message):
         quarantined: _builtins.int = ...,
         rejected: _builtins.int = ...,
         retries: _builtins.int = ...,
+        late: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "duplicates", b"duplicates", "fetched", b"fetched", "pages", b"pages", "quarantined", b"quarantined", "rejected", b"rejected", "retries", b"retries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "duplicates", b"duplicates", "fetched", b"fetched", "late", b"late", "pages", b"pages", "quarantined", b"quarantined", "rejected", b"rejected", "retries", b"retries"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -304,8 +579,14 @@ class SourceStatus(_message.Message):
     LAST_RUN_FIELD_NUMBER: _builtins.int
     CONSECUTIVE_FAILURES_FIELD_NUMBER: _builtins.int
     COMPLETE_UNTIL_TIME_FIELD_NUMBER: _builtins.int
+    QUEUED_RUNS_FIELD_NUMBER: _builtins.int
+    OPEN_ALERTS_FIELD_NUMBER: _builtins.int
     consecutive_failures: _builtins.int
-    """Runs that have ended FAILED since the last that SUCCEEDED."""
+    """Runs that have ended FAILED or INCOMPLETE since the last that SUCCEEDED."""
+    queued_runs: _builtins.int
+    """Runs that wait behind the active one."""
+    open_alerts: _builtins.int
+    """Alerts of the source that are open."""
     @_builtins.property
     def source(self) -> Global___Source:
         """The source, with its schedule."""
@@ -330,10 +611,12 @@ class SourceStatus(_message.Message):
         last_run: Global___SyncRun | None = ...,
         consecutive_failures: _builtins.int = ...,
         complete_until_time: _timestamp_pb2.Timestamp | None = ...,
+        queued_runs: _builtins.int = ...,
+        open_alerts: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["active_run", b"active_run", "complete_until_time", b"complete_until_time", "last_run", b"last_run", "source", b"source"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_run", b"active_run", "complete_until_time", b"complete_until_time", "consecutive_failures", b"consecutive_failures", "last_run", b"last_run", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_run", b"active_run", "complete_until_time", b"complete_until_time", "consecutive_failures", b"consecutive_failures", "last_run", b"last_run", "open_alerts", b"open_alerts", "queued_runs", b"queued_runs", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -371,6 +654,8 @@ class CreateSourceRequest(_message.Message):
     BASE_URL_FIELD_NUMBER: _builtins.int
     CREDENTIAL_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
+    LOOK_BACK_FIELD_NUMBER: _builtins.int
+    RUN_DEADLINE_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
     """The company. Required."""
     source: _builtins.str
@@ -380,10 +665,20 @@ class CreateSourceRequest(_message.Message):
     base_url: _builtins.str
     """Where the platform's API is. Required."""
     credential: _builtins.str
-    """The token for the platform's API. Required. Kept encrypted, and never given back."""
+    """What the platform's API asks for. Required. Kept encrypted, and never given back. A token where the platform takes
+    one, by bearer or in a header; "user:password" for basic authentication; "client_id:client_secret" for OAuth 2.
+    """
     @_builtins.property
     def parameters(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """See Source.parameters."""
+
+    @_builtins.property
+    def look_back(self) -> _duration_pb2.Duration:
+        """See Source.look_back. From 0 to 30 days. Not set: one hour."""
+
+    @_builtins.property
+    def run_deadline(self) -> _duration_pb2.Duration:
+        """See Source.run_deadline. From one minute to 30 days. Not set: 24 hours."""
 
     def __init__(
         self,
@@ -394,10 +689,12 @@ class CreateSourceRequest(_message.Message):
         base_url: _builtins.str = ...,
         credential: _builtins.str = ...,
         parameters: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        look_back: _duration_pb2.Duration | None = ...,
+        run_deadline: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["look_back", b"look_back", "run_deadline", b"run_deadline"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_url", b"base_url", "company_id", b"company_id", "credential", b"credential", "parameters", b"parameters", "platform", b"platform", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_url", b"base_url", "company_id", b"company_id", "credential", b"credential", "look_back", b"look_back", "parameters", b"parameters", "platform", b"platform", "run_deadline", b"run_deadline", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -426,6 +723,158 @@ class CreateSourceResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreateSourceResponse: _TypeAlias = CreateSourceResponse  # noqa: Y015
+
+@_typing.final
+class UpdateSourceRequest(_message.Message):
+    """Request of SyncService.UpdateSource."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ParametersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    COMPANY_ID_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    BASE_URL_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    LOOK_BACK_FIELD_NUMBER: _builtins.int
+    RUN_DEADLINE_FIELD_NUMBER: _builtins.int
+    company_id: _builtins.str
+    """The company. Required."""
+    source: _builtins.str
+    """The source. Required."""
+    base_url: _builtins.str
+    """As in CreateSourceRequest."""
+    credential: _builtins.str
+    """As in CreateSourceRequest."""
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """What to change, of: base_url, credential, parameters, look_back, run_deadline. Required."""
+
+    @_builtins.property
+    def parameters(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """All of them: those left out are removed."""
+
+    @_builtins.property
+    def look_back(self) -> _duration_pb2.Duration:
+        """As in CreateSourceRequest. Not set: back to what it is there."""
+
+    @_builtins.property
+    def run_deadline(self) -> _duration_pb2.Duration:
+        """As in CreateSourceRequest. Not set: back to what it is there."""
+
+    def __init__(
+        self,
+        *,
+        company_id: _builtins.str = ...,
+        source: _builtins.str = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+        base_url: _builtins.str = ...,
+        credential: _builtins.str = ...,
+        parameters: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        look_back: _duration_pb2.Duration | None = ...,
+        run_deadline: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["look_back", b"look_back", "run_deadline", b"run_deadline", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_url", b"base_url", "company_id", b"company_id", "credential", b"credential", "look_back", b"look_back", "parameters", b"parameters", "run_deadline", b"run_deadline", "source", b"source", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateSourceRequest: _TypeAlias = UpdateSourceRequest  # noqa: Y015
+
+@_typing.final
+class UpdateSourceResponse(_message.Message):
+    """Response of SyncService.UpdateSource."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def source(self) -> Global___Source:
+        """The source."""
+
+    def __init__(
+        self,
+        *,
+        source: Global___Source | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateSourceResponse: _TypeAlias = UpdateSourceResponse  # noqa: Y015
+
+@_typing.final
+class GetSourceRequest(_message.Message):
+    """Request of SyncService.GetSource."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPANY_ID_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    company_id: _builtins.str
+    """The company. Required."""
+    source: _builtins.str
+    """The source. Required."""
+    def __init__(
+        self,
+        *,
+        company_id: _builtins.str = ...,
+        source: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["company_id", b"company_id", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSourceRequest: _TypeAlias = GetSourceRequest  # noqa: Y015
+
+@_typing.final
+class GetSourceResponse(_message.Message):
+    """Response of SyncService.GetSource."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def source(self) -> Global___Source:
+        """The source."""
+
+    def __init__(
+        self,
+        *,
+        source: Global___Source | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSourceResponse: _TypeAlias = GetSourceResponse  # noqa: Y015
 
 @_typing.final
 class ListSourcesRequest(_message.Message):
@@ -551,26 +1000,72 @@ class CheckSourceResponse(_message.Message):
     OK_FIELD_NUMBER: _builtins.int
     PROBLEM_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
+    SAMPLES_FIELD_NUMBER: _builtins.int
     ok: _builtins.bool
     """Whether the platform answered with a page of events."""
     problem: _builtins.str
     """What is wrong, for a person to read. Empty when ok."""
     events: _builtins.int
     """Events on the page."""
+    @_builtins.property
+    def samples(self) -> _containers.RepeatedCompositeFieldContainer[Global___SourceSample]:
+        """What would be made of the newest of them, at most 10."""
+
     def __init__(
         self,
         *,
         ok: _builtins.bool = ...,
         problem: _builtins.str = ...,
         events: _builtins.int = ...,
+        samples: _abc.Iterable[Global___SourceSample] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "ok", b"ok", "problem", b"problem"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "ok", b"ok", "problem", b"problem", "samples", b"samples"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CheckSourceResponse: _TypeAlias = CheckSourceResponse  # noqa: Y015
+
+@_typing.final
+class SourceSample(_message.Message):
+    """What would be made of one event of a source's history."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEM_ID_FIELD_NUMBER: _builtins.int
+    ITEM_TIME_FIELD_NUMBER: _builtins.int
+    EVENT_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    item_id: _builtins.str
+    """The platform's id of it."""
+    problem: _builtins.str
+    """Why it is not understood. Empty when it is."""
+    @_builtins.property
+    def item_time(self) -> _timestamp_pb2.Timestamp:
+        """Its time in the platform's history. Not set: it has none."""
+
+    @_builtins.property
+    def event(self) -> _events_pb2.Event:
+        """The fields that would be extracted. Has no id, no sequence, no status, no received time and no payload. Not set: it
+        is not understood.
+        """
+
+    def __init__(
+        self,
+        *,
+        item_id: _builtins.str = ...,
+        item_time: _timestamp_pb2.Timestamp | None = ...,
+        event: _events_pb2.Event | None = ...,
+        problem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "item_time", b"item_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "item_id", b"item_id", "item_time", b"item_time", "problem", b"problem"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SourceSample: _TypeAlias = SourceSample  # noqa: Y015
 
 @_typing.final
 class StartScheduleRequest(_message.Message):
@@ -581,13 +1076,26 @@ class StartScheduleRequest(_message.Message):
     COMPANY_ID_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
     INTERVAL_FIELD_NUMBER: _builtins.int
+    CRON_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    JITTER_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
     """The company. Required."""
     source: _builtins.str
     """The source. Required."""
+    cron: _builtins.str
+    """A cron expression of five fields, such as "0 3 * * *": minute, hour, day of the month, month, day of the week.
+    At most once a minute.
+    """
+    time_zone: _builtins.str
+    """The IANA time zone of the cron expression, such as "America/Sao_Paulo". Empty: UTC. Only with `cron`."""
     @_builtins.property
     def interval(self) -> _duration_pb2.Duration:
-        """How often, from one minute to 30 days. Not set: every 6 hours."""
+        """How often, from one minute to 30 days."""
+
+    @_builtins.property
+    def jitter(self) -> _duration_pb2.Duration:
+        """See Schedule.jitter. From 0 to the time between two runs. Not set: a tenth of that time, and at most 10 minutes."""
 
     def __init__(
         self,
@@ -595,12 +1103,17 @@ class StartScheduleRequest(_message.Message):
         company_id: _builtins.str = ...,
         source: _builtins.str = ...,
         interval: _duration_pb2.Duration | None = ...,
+        cron: _builtins.str = ...,
+        time_zone: _builtins.str = ...,
+        jitter: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cadence", b"cadence", "cron", b"cron", "interval", b"interval", "jitter", b"jitter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["company_id", b"company_id", "interval", b"interval", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cadence", b"cadence", "company_id", b"company_id", "cron", b"cron", "interval", b"interval", "jitter", b"jitter", "source", b"source", "time_zone", b"time_zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_cadence: _TypeAlias = _typing.Literal["interval", "cron"]  # noqa: Y015
+    _WhichOneofArgType_cadence: _TypeAlias = _typing.Literal["cadence", b"cadence"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_cadence) -> _WhichOneofReturnType_cadence | None: ...
 
 Global___StartScheduleRequest: _TypeAlias = StartScheduleRequest  # noqa: Y015
 
@@ -627,6 +1140,106 @@ class StartScheduleResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StartScheduleResponse: _TypeAlias = StartScheduleResponse  # noqa: Y015
+
+@_typing.final
+class PauseScheduleRequest(_message.Message):
+    """Request of SyncService.PauseSchedule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPANY_ID_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    company_id: _builtins.str
+    """The company. Required."""
+    source: _builtins.str
+    """The source. Required."""
+    def __init__(
+        self,
+        *,
+        company_id: _builtins.str = ...,
+        source: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["company_id", b"company_id", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseScheduleRequest: _TypeAlias = PauseScheduleRequest  # noqa: Y015
+
+@_typing.final
+class PauseScheduleResponse(_message.Message):
+    """Response of SyncService.PauseSchedule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def source(self) -> Global___Source:
+        """The source, its schedule paused."""
+
+    def __init__(
+        self,
+        *,
+        source: Global___Source | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseScheduleResponse: _TypeAlias = PauseScheduleResponse  # noqa: Y015
+
+@_typing.final
+class ResumeScheduleRequest(_message.Message):
+    """Request of SyncService.ResumeSchedule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPANY_ID_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    company_id: _builtins.str
+    """The company. Required."""
+    source: _builtins.str
+    """The source. Required."""
+    def __init__(
+        self,
+        *,
+        company_id: _builtins.str = ...,
+        source: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["company_id", b"company_id", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeScheduleRequest: _TypeAlias = ResumeScheduleRequest  # noqa: Y015
+
+@_typing.final
+class ResumeScheduleResponse(_message.Message):
+    """Response of SyncService.ResumeSchedule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def source(self) -> Global___Source:
+        """The source with its schedule."""
+
+    def __init__(
+        self,
+        *,
+        source: Global___Source | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeScheduleResponse: _TypeAlias = ResumeScheduleResponse  # noqa: Y015
 
 @_typing.final
 class StopScheduleRequest(_message.Message):
@@ -688,16 +1301,31 @@ class TriggerSyncRequest(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     DAYS_BACK_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    UNTIL_TIME_FIELD_NUMBER: _builtins.int
+    WHEN_ACTIVE_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
     """The company. Required."""
     source: _builtins.str
     """The source. Empty: the company's only one; INVALID_ARGUMENT if it has several."""
     days_back: _builtins.int
-    """From how many days ago on, 1 to 3,650. 0: from where the last run that succeeded began, or 30 days without one."""
+    """From how many days ago on, 1 to 3,650. 0, and no `start_time`: from where the history was read up to, less the
+    source's look-back; 30 days where nothing was read yet.
+    """
     request_id: _builtins.str
     """Any text of at most 64 characters that the caller has not used before for this company. Empty: the call is not
     repeatable.
     """
+    when_active: Global___WhenActive.ValueType
+    """What to do when a run of the source is active."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Instead of `days_back`: from this time on, in the past."""
+
+    @_builtins.property
+    def until_time(self) -> _timestamp_pb2.Timestamp:
+        """What is dated before this time, after the start. Only with `days_back` or `start_time`. Not set: whatever there is."""
+
     def __init__(
         self,
         *,
@@ -705,10 +1333,13 @@ class TriggerSyncRequest(_message.Message):
         source: _builtins.str = ...,
         days_back: _builtins.int = ...,
         request_id: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        until_time: _timestamp_pb2.Timestamp | None = ...,
+        when_active: Global___WhenActive.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time", "until_time", b"until_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["company_id", b"company_id", "days_back", b"days_back", "request_id", b"request_id", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["company_id", b"company_id", "days_back", b"days_back", "request_id", b"request_id", "source", b"source", "start_time", b"start_time", "until_time", b"until_time", "when_active", b"when_active"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -999,3 +1630,207 @@ class WatchSyncRunResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WatchSyncRunResponse: _TypeAlias = WatchSyncRunResponse  # noqa: Y015
+
+@_typing.final
+class ListSyncRunLogRequest(_message.Message):
+    """Request of SyncService.ListSyncRunLog."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPANY_ID_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    company_id: _builtins.str
+    """The company. Required."""
+    run_id: _builtins.str
+    """The run. Required."""
+    page_size: _builtins.int
+    """At most this many. 0: 100. More than 1,000 are taken as 1,000."""
+    page_token: _builtins.str
+    """`next_page_token` of the response before, for the same run. Empty: from the start."""
+    def __init__(
+        self,
+        *,
+        company_id: _builtins.str = ...,
+        run_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["company_id", b"company_id", "page_size", b"page_size", "page_token", b"page_token", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSyncRunLogRequest: _TypeAlias = ListSyncRunLogRequest  # noqa: Y015
+
+@_typing.final
+class ListSyncRunLogResponse(_message.Message):
+    """Response of SyncService.ListSyncRunLog."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Gives the next page. Empty: there is none, yet."""
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___SyncRunLogEntry]:
+        """What happened, in order."""
+
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[Global___SyncRunLogEntry] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSyncRunLogResponse: _TypeAlias = ListSyncRunLogResponse  # noqa: Y015
+
+@_typing.final
+class SyncRunLogEntry(_message.Message):
+    """One thing that happened in a run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOG_TIME_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    level: Global___LogLevel.ValueType
+    """How much it matters."""
+    code: _builtins.str
+    """What kind of thing, such as "PAGE_RETRIED". docs/sync-runs.md lists them."""
+    message: _builtins.str
+    """What, for a person to read; without credentials and personal data."""
+    attempt: _builtins.int
+    """The attempt that it happened in. 0: before the first."""
+    @_builtins.property
+    def log_time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        log_time: _timestamp_pb2.Timestamp | None = ...,
+        level: Global___LogLevel.ValueType = ...,
+        code: _builtins.str = ...,
+        message: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["log_time", b"log_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "code", b"code", "level", b"level", "log_time", b"log_time", "message", b"message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SyncRunLogEntry: _TypeAlias = SyncRunLogEntry  # noqa: Y015
+
+@_typing.final
+class ListSyncDifferencesRequest(_message.Message):
+    """Request of SyncService.ListSyncDifferences."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPANY_ID_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    company_id: _builtins.str
+    """The company. Required."""
+    run_id: _builtins.str
+    """The run. Required."""
+    page_size: _builtins.int
+    """At most this many. 0: 100. More than 1,000 are taken as 1,000."""
+    page_token: _builtins.str
+    """`next_page_token` of the response before, for the same run. Empty: from the start."""
+    def __init__(
+        self,
+        *,
+        company_id: _builtins.str = ...,
+        run_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["company_id", b"company_id", "page_size", b"page_size", "page_token", b"page_token", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSyncDifferencesRequest: _TypeAlias = ListSyncDifferencesRequest  # noqa: Y015
+
+@_typing.final
+class ListSyncDifferencesResponse(_message.Message):
+    """Response of SyncService.ListSyncDifferences."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Gives the next page. Empty: there is none."""
+    @_builtins.property
+    def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___SyncDifference]:
+        """The differences. None, too, when the run has not been reconciled."""
+
+    def __init__(
+        self,
+        *,
+        differences: _abc.Iterable[Global___SyncDifference] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["differences", b"differences", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSyncDifferencesResponse: _TypeAlias = ListSyncDifferencesResponse  # noqa: Y015
+
+@_typing.final
+class SyncDifference(_message.Message):
+    """Something that only one side has."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    ITEM_ID_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    kind: Global___DifferenceKind.ValueType
+    """Which side lacks it."""
+    item_id: _builtins.str
+    """The platform's id. Empty for what it does not list."""
+    event_id: _builtins.str
+    """Hookline's id. Empty for what is not stored."""
+    reason: _builtins.str
+    """Why it is missing: a name of OutcomeReason without its prefix, such as "FIELD_MISSING", or "NOT_STORED". Why it is
+    unlisted is not known: "NOT_LISTED".
+    """
+    message: _builtins.str
+    """The same for a person to read."""
+    def __init__(
+        self,
+        *,
+        kind: Global___DifferenceKind.ValueType = ...,
+        item_id: _builtins.str = ...,
+        event_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "item_id", b"item_id", "kind", b"kind", "message", b"message", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SyncDifference: _TypeAlias = SyncDifference  # noqa: Y015

@@ -30,7 +30,7 @@ class SyncServiceStub:
 
     Works on sources: places that a company's events come from, each with the address and the credential of its
     platform's history. A run pulls one source over one span of time. At most one run of a source is active: asking for
-    another joins it. Runs survive the death of any process and end by themselves.
+    another joins it, or queues behind it. Runs survive the death of any process and end by themselves.
 
     Any RPC may also answer UNAVAILABLE (the database is away; try again) or DEADLINE_EXCEEDED. Every RPC answers
     INVALID_ARGUMENT when `company_id` is missing or malformed, or another field is wrong.
@@ -46,6 +46,16 @@ class SyncServiceStub:
                 '/hookline.sync.v1.SyncService/CreateSource',
                 request_serializer=hookline_dot_sync_dot_v1_dot_sync__service__pb2.CreateSourceRequest.SerializeToString,
                 response_deserializer=hookline_dot_sync_dot_v1_dot_sync__service__pb2.CreateSourceResponse.FromString,
+                _registered_method=True)
+        self.UpdateSource = channel.unary_unary(
+                '/hookline.sync.v1.SyncService/UpdateSource',
+                request_serializer=hookline_dot_sync_dot_v1_dot_sync__service__pb2.UpdateSourceRequest.SerializeToString,
+                response_deserializer=hookline_dot_sync_dot_v1_dot_sync__service__pb2.UpdateSourceResponse.FromString,
+                _registered_method=True)
+        self.GetSource = channel.unary_unary(
+                '/hookline.sync.v1.SyncService/GetSource',
+                request_serializer=hookline_dot_sync_dot_v1_dot_sync__service__pb2.GetSourceRequest.SerializeToString,
+                response_deserializer=hookline_dot_sync_dot_v1_dot_sync__service__pb2.GetSourceResponse.FromString,
                 _registered_method=True)
         self.ListSources = channel.unary_unary(
                 '/hookline.sync.v1.SyncService/ListSources',
@@ -66,6 +76,16 @@ class SyncServiceStub:
                 '/hookline.sync.v1.SyncService/StartSchedule',
                 request_serializer=hookline_dot_sync_dot_v1_dot_sync__service__pb2.StartScheduleRequest.SerializeToString,
                 response_deserializer=hookline_dot_sync_dot_v1_dot_sync__service__pb2.StartScheduleResponse.FromString,
+                _registered_method=True)
+        self.PauseSchedule = channel.unary_unary(
+                '/hookline.sync.v1.SyncService/PauseSchedule',
+                request_serializer=hookline_dot_sync_dot_v1_dot_sync__service__pb2.PauseScheduleRequest.SerializeToString,
+                response_deserializer=hookline_dot_sync_dot_v1_dot_sync__service__pb2.PauseScheduleResponse.FromString,
+                _registered_method=True)
+        self.ResumeSchedule = channel.unary_unary(
+                '/hookline.sync.v1.SyncService/ResumeSchedule',
+                request_serializer=hookline_dot_sync_dot_v1_dot_sync__service__pb2.ResumeScheduleRequest.SerializeToString,
+                response_deserializer=hookline_dot_sync_dot_v1_dot_sync__service__pb2.ResumeScheduleResponse.FromString,
                 _registered_method=True)
         self.StopSchedule = channel.unary_unary(
                 '/hookline.sync.v1.SyncService/StopSchedule',
@@ -102,6 +122,16 @@ class SyncServiceStub:
                 request_serializer=hookline_dot_sync_dot_v1_dot_sync__service__pb2.WatchSyncRunRequest.SerializeToString,
                 response_deserializer=hookline_dot_sync_dot_v1_dot_sync__service__pb2.WatchSyncRunResponse.FromString,
                 _registered_method=True)
+        self.ListSyncRunLog = channel.unary_unary(
+                '/hookline.sync.v1.SyncService/ListSyncRunLog',
+                request_serializer=hookline_dot_sync_dot_v1_dot_sync__service__pb2.ListSyncRunLogRequest.SerializeToString,
+                response_deserializer=hookline_dot_sync_dot_v1_dot_sync__service__pb2.ListSyncRunLogResponse.FromString,
+                _registered_method=True)
+        self.ListSyncDifferences = channel.unary_unary(
+                '/hookline.sync.v1.SyncService/ListSyncDifferences',
+                request_serializer=hookline_dot_sync_dot_v1_dot_sync__service__pb2.ListSyncDifferencesRequest.SerializeToString,
+                response_deserializer=hookline_dot_sync_dot_v1_dot_sync__service__pb2.ListSyncDifferencesResponse.FromString,
+                _registered_method=True)
 
 
 class SyncServiceServicer:
@@ -109,7 +139,7 @@ class SyncServiceServicer:
 
     Works on sources: places that a company's events come from, each with the address and the credential of its
     platform's history. A run pulls one source over one span of time. At most one run of a source is active: asking for
-    another joins it. Runs survive the death of any process and end by themselves.
+    another joins it, or queues behind it. Runs survive the death of any process and end by themselves.
 
     Any RPC may also answer UNAVAILABLE (the database is away; try again) or DEADLINE_EXCEEDED. Every RPC answers
     INVALID_ARGUMENT when `company_id` is missing or malformed, or another field is wrong.
@@ -117,8 +147,24 @@ class SyncServiceServicer:
 
     def CreateSource(self, request, context):
         """Makes a source. Nothing is pulled before a run is triggered or a schedule started.
-        ALREADY_EXISTS: the company has a source of that name. INVALID_ARGUMENT: no such platform, a platform without
-        history, or an address that is not https (http only to this machine, and only where the server allows it).
+        ALREADY_EXISTS: the company has a source of that name. INVALID_ARGUMENT: no such platform (neither built in nor the
+        company's own), a platform without history, or an address that is not https (http only to this machine, and only
+        where the server allows it). Where the address leads is looked at when it is used: see CheckSource.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateSource(self, request, context):
+        """Changes a source; runs under way go on with what they began with. NOT_FOUND: there is none of that name.
+        INVALID_ARGUMENT: as for CreateSource, or the mask names what can't be changed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSource(self, request, context):
+        """Gives one source. NOT_FOUND: there is none of that name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -140,15 +186,34 @@ class SyncServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CheckSource(self, request, context):
-        """Tries a source: fetches one page of its last day and says what is there. Stores nothing. Answers OK also when the
-        platform refuses or can't be reached: see the response. NOT_FOUND: there is no source of that name.
+        """Tries a source: fetches one page of its newest days and says what is there, and what would be made of it. Stores
+        nothing. Answers OK also when the platform refuses or can't be reached: see the response.
+        NOT_FOUND: there is no source of that name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StartSchedule(self, request, context):
-        """Starts, or changes, the schedule of a source; the first run is due at once. NOT_FOUND: there is no such source.
+        """Starts, or changes, the schedule of a source; one that was paused goes on. By interval, the first run is due at once;
+        by cron, at its next time. Ticks missed while everything was down are caught up by one run.
+        NOT_FOUND: there is no such source. INVALID_ARGUMENT: a cron expression or a time zone that is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseSchedule(self, request, context):
+        """Pauses the schedule of a source, keeping its settings. A run under way goes on. Pausing what is paused is OK.
+        NOT_FOUND: there is no such source. FAILED_PRECONDITION: it has no schedule.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeSchedule(self, request, context):
+        """Lets a paused schedule go on; ticks of the pause are not caught up. Resuming what is not paused is OK.
+        NOT_FOUND: there is no such source. FAILED_PRECONDITION: it has no schedule.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -163,8 +228,9 @@ class SyncServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def TriggerSync(self, request, context):
-        """Asks for a run now. Joins the active run of the source if there is one, whatever its span. The same `request_id`
-        again gives the same run, also when it has ended. NOT_FOUND: there is no such source.
+        """Asks for a run now. Joins the active run of the source if there is one, whatever its span, or queues behind it where
+        asked to. The same `request_id` again gives the same run, also when it has ended.
+        NOT_FOUND: there is no such source. RESOURCE_EXHAUSTED: 100 runs of it are queued already.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -206,6 +272,21 @@ class SyncServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListSyncRunLog(self, request, context):
+        """Lists what happened in a run, in order. NOT_FOUND: the company has no such run.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSyncDifferences(self, request, context):
+        """Lists, one by one, the differences that a run's reconciliation has found between what the source lists and what is
+        stored: at most 10,000 of a run. NOT_FOUND: the company has no such run.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SyncServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -213,6 +294,16 @@ def add_SyncServiceServicer_to_server(servicer, server):
                     servicer.CreateSource,
                     request_deserializer=hookline_dot_sync_dot_v1_dot_sync__service__pb2.CreateSourceRequest.FromString,
                     response_serializer=hookline_dot_sync_dot_v1_dot_sync__service__pb2.CreateSourceResponse.SerializeToString,
+            ),
+            'UpdateSource': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateSource,
+                    request_deserializer=hookline_dot_sync_dot_v1_dot_sync__service__pb2.UpdateSourceRequest.FromString,
+                    response_serializer=hookline_dot_sync_dot_v1_dot_sync__service__pb2.UpdateSourceResponse.SerializeToString,
+            ),
+            'GetSource': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSource,
+                    request_deserializer=hookline_dot_sync_dot_v1_dot_sync__service__pb2.GetSourceRequest.FromString,
+                    response_serializer=hookline_dot_sync_dot_v1_dot_sync__service__pb2.GetSourceResponse.SerializeToString,
             ),
             'ListSources': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSources,
@@ -233,6 +324,16 @@ def add_SyncServiceServicer_to_server(servicer, server):
                     servicer.StartSchedule,
                     request_deserializer=hookline_dot_sync_dot_v1_dot_sync__service__pb2.StartScheduleRequest.FromString,
                     response_serializer=hookline_dot_sync_dot_v1_dot_sync__service__pb2.StartScheduleResponse.SerializeToString,
+            ),
+            'PauseSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseSchedule,
+                    request_deserializer=hookline_dot_sync_dot_v1_dot_sync__service__pb2.PauseScheduleRequest.FromString,
+                    response_serializer=hookline_dot_sync_dot_v1_dot_sync__service__pb2.PauseScheduleResponse.SerializeToString,
+            ),
+            'ResumeSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeSchedule,
+                    request_deserializer=hookline_dot_sync_dot_v1_dot_sync__service__pb2.ResumeScheduleRequest.FromString,
+                    response_serializer=hookline_dot_sync_dot_v1_dot_sync__service__pb2.ResumeScheduleResponse.SerializeToString,
             ),
             'StopSchedule': grpc.unary_unary_rpc_method_handler(
                     servicer.StopSchedule,
@@ -269,6 +370,16 @@ def add_SyncServiceServicer_to_server(servicer, server):
                     request_deserializer=hookline_dot_sync_dot_v1_dot_sync__service__pb2.WatchSyncRunRequest.FromString,
                     response_serializer=hookline_dot_sync_dot_v1_dot_sync__service__pb2.WatchSyncRunResponse.SerializeToString,
             ),
+            'ListSyncRunLog': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSyncRunLog,
+                    request_deserializer=hookline_dot_sync_dot_v1_dot_sync__service__pb2.ListSyncRunLogRequest.FromString,
+                    response_serializer=hookline_dot_sync_dot_v1_dot_sync__service__pb2.ListSyncRunLogResponse.SerializeToString,
+            ),
+            'ListSyncDifferences': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSyncDifferences,
+                    request_deserializer=hookline_dot_sync_dot_v1_dot_sync__service__pb2.ListSyncDifferencesRequest.FromString,
+                    response_serializer=hookline_dot_sync_dot_v1_dot_sync__service__pb2.ListSyncDifferencesResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'hookline.sync.v1.SyncService', rpc_method_handlers)
@@ -282,7 +393,7 @@ class SyncService:
 
     Works on sources: places that a company's events come from, each with the address and the credential of its
     platform's history. A run pulls one source over one span of time. At most one run of a source is active: asking for
-    another joins it. Runs survive the death of any process and end by themselves.
+    another joins it, or queues behind it. Runs survive the death of any process and end by themselves.
 
     Any RPC may also answer UNAVAILABLE (the database is away; try again) or DEADLINE_EXCEEDED. Every RPC answers
     INVALID_ARGUMENT when `company_id` is missing or malformed, or another field is wrong.
@@ -305,6 +416,60 @@ class SyncService:
             '/hookline.sync.v1.SyncService/CreateSource',
             hookline_dot_sync_dot_v1_dot_sync__service__pb2.CreateSourceRequest.SerializeToString,
             hookline_dot_sync_dot_v1_dot_sync__service__pb2.CreateSourceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateSource(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hookline.sync.v1.SyncService/UpdateSource',
+            hookline_dot_sync_dot_v1_dot_sync__service__pb2.UpdateSourceRequest.SerializeToString,
+            hookline_dot_sync_dot_v1_dot_sync__service__pb2.UpdateSourceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSource(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hookline.sync.v1.SyncService/GetSource',
+            hookline_dot_sync_dot_v1_dot_sync__service__pb2.GetSourceRequest.SerializeToString,
+            hookline_dot_sync_dot_v1_dot_sync__service__pb2.GetSourceResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -413,6 +578,60 @@ class SyncService:
             '/hookline.sync.v1.SyncService/StartSchedule',
             hookline_dot_sync_dot_v1_dot_sync__service__pb2.StartScheduleRequest.SerializeToString,
             hookline_dot_sync_dot_v1_dot_sync__service__pb2.StartScheduleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hookline.sync.v1.SyncService/PauseSchedule',
+            hookline_dot_sync_dot_v1_dot_sync__service__pb2.PauseScheduleRequest.SerializeToString,
+            hookline_dot_sync_dot_v1_dot_sync__service__pb2.PauseScheduleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hookline.sync.v1.SyncService/ResumeSchedule',
+            hookline_dot_sync_dot_v1_dot_sync__service__pb2.ResumeScheduleRequest.SerializeToString,
+            hookline_dot_sync_dot_v1_dot_sync__service__pb2.ResumeScheduleResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -602,6 +821,60 @@ class SyncService:
             '/hookline.sync.v1.SyncService/WatchSyncRun',
             hookline_dot_sync_dot_v1_dot_sync__service__pb2.WatchSyncRunRequest.SerializeToString,
             hookline_dot_sync_dot_v1_dot_sync__service__pb2.WatchSyncRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSyncRunLog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hookline.sync.v1.SyncService/ListSyncRunLog',
+            hookline_dot_sync_dot_v1_dot_sync__service__pb2.ListSyncRunLogRequest.SerializeToString,
+            hookline_dot_sync_dot_v1_dot_sync__service__pb2.ListSyncRunLogResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSyncDifferences(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hookline.sync.v1.SyncService/ListSyncDifferences',
+            hookline_dot_sync_dot_v1_dot_sync__service__pb2.ListSyncDifferencesRequest.SerializeToString,
+            hookline_dot_sync_dot_v1_dot_sync__service__pb2.ListSyncDifferencesResponse.FromString,
             options,
             channel_credentials,
             insecure,

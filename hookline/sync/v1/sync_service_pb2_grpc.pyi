@@ -31,7 +31,7 @@ class SyncServiceStub:
 
     Works on sources: places that a company's events come from, each with the address and the credential of its
     platform's history. A run pulls one source over one span of time. At most one run of a source is active: asking for
-    another joins it. Runs survive the death of any process and end by themselves.
+    another joins it, or queues behind it. Runs survive the death of any process and end by themselves.
 
     Any RPC may also answer UNAVAILABLE (the database is away; try again) or DEADLINE_EXCEEDED. Every RPC answers
     INVALID_ARGUMENT when `company_id` is missing or malformed, or another field is wrong.
@@ -43,9 +43,16 @@ class SyncServiceStub:
     def __new__(cls, channel: _aio.Channel) -> SyncServiceAsyncStub: ...
     CreateSource: _grpc.UnaryUnaryMultiCallable[_sync_service_pb2.CreateSourceRequest, _sync_service_pb2.CreateSourceResponse]
     """Makes a source. Nothing is pulled before a run is triggered or a schedule started.
-    ALREADY_EXISTS: the company has a source of that name. INVALID_ARGUMENT: no such platform, a platform without
-    history, or an address that is not https (http only to this machine, and only where the server allows it).
+    ALREADY_EXISTS: the company has a source of that name. INVALID_ARGUMENT: no such platform (neither built in nor the
+    company's own), a platform without history, or an address that is not https (http only to this machine, and only
+    where the server allows it). Where the address leads is looked at when it is used: see CheckSource.
     """
+    UpdateSource: _grpc.UnaryUnaryMultiCallable[_sync_service_pb2.UpdateSourceRequest, _sync_service_pb2.UpdateSourceResponse]
+    """Changes a source; runs under way go on with what they began with. NOT_FOUND: there is none of that name.
+    INVALID_ARGUMENT: as for CreateSource, or the mask names what can't be changed.
+    """
+    GetSource: _grpc.UnaryUnaryMultiCallable[_sync_service_pb2.GetSourceRequest, _sync_service_pb2.GetSourceResponse]
+    """Gives one source. NOT_FOUND: there is none of that name."""
     ListSources: _grpc.UnaryUnaryMultiCallable[_sync_service_pb2.ListSourcesRequest, _sync_service_pb2.ListSourcesResponse]
     """Lists the company's sources by name. All of them: a company has a handful."""
     DeleteSource: _grpc.UnaryUnaryMultiCallable[_sync_service_pb2.DeleteSourceRequest, _sync_service_pb2.DeleteSourceResponse]
@@ -53,18 +60,31 @@ class SyncServiceStub:
     FAILED_PRECONDITION: a run of it is active; cancel it first.
     """
     CheckSource: _grpc.UnaryUnaryMultiCallable[_sync_service_pb2.CheckSourceRequest, _sync_service_pb2.CheckSourceResponse]
-    """Tries a source: fetches one page of its last day and says what is there. Stores nothing. Answers OK also when the
-    platform refuses or can't be reached: see the response. NOT_FOUND: there is no source of that name.
+    """Tries a source: fetches one page of its newest days and says what is there, and what would be made of it. Stores
+    nothing. Answers OK also when the platform refuses or can't be reached: see the response.
+    NOT_FOUND: there is no source of that name.
     """
     StartSchedule: _grpc.UnaryUnaryMultiCallable[_sync_service_pb2.StartScheduleRequest, _sync_service_pb2.StartScheduleResponse]
-    """Starts, or changes, the schedule of a source; the first run is due at once. NOT_FOUND: there is no such source."""
+    """Starts, or changes, the schedule of a source; one that was paused goes on. By interval, the first run is due at once;
+    by cron, at its next time. Ticks missed while everything was down are caught up by one run.
+    NOT_FOUND: there is no such source. INVALID_ARGUMENT: a cron expression or a time zone that is none.
+    """
+    PauseSchedule: _grpc.UnaryUnaryMultiCallable[_sync_service_pb2.PauseScheduleRequest, _sync_service_pb2.PauseScheduleResponse]
+    """Pauses the schedule of a source, keeping its settings. A run under way goes on. Pausing what is paused is OK.
+    NOT_FOUND: there is no such source. FAILED_PRECONDITION: it has no schedule.
+    """
+    ResumeSchedule: _grpc.UnaryUnaryMultiCallable[_sync_service_pb2.ResumeScheduleRequest, _sync_service_pb2.ResumeScheduleResponse]
+    """Lets a paused schedule go on; ticks of the pause are not caught up. Resuming what is not paused is OK.
+    NOT_FOUND: there is no such source. FAILED_PRECONDITION: it has no schedule.
+    """
     StopSchedule: _grpc.UnaryUnaryMultiCallable[_sync_service_pb2.StopScheduleRequest, _sync_service_pb2.StopScheduleResponse]
     """Stops the schedule of a source. A run under way goes on. Stopping what is stopped is OK.
     NOT_FOUND: there is no such source.
     """
     TriggerSync: _grpc.UnaryUnaryMultiCallable[_sync_service_pb2.TriggerSyncRequest, _sync_service_pb2.TriggerSyncResponse]
-    """Asks for a run now. Joins the active run of the source if there is one, whatever its span. The same `request_id`
-    again gives the same run, also when it has ended. NOT_FOUND: there is no such source.
+    """Asks for a run now. Joins the active run of the source if there is one, whatever its span, or queues behind it where
+    asked to. The same `request_id` again gives the same run, also when it has ended.
+    NOT_FOUND: there is no such source. RESOURCE_EXHAUSTED: 100 runs of it are queued already.
     """
     GetSyncStatus: _grpc.UnaryUnaryMultiCallable[_sync_service_pb2.GetSyncStatusRequest, _sync_service_pb2.GetSyncStatusResponse]
     """Says how the syncs of a company stand, for each source."""
@@ -78,6 +98,12 @@ class SyncServiceStub:
     """
     WatchSyncRun: _grpc.UnaryStreamMultiCallable[_sync_service_pb2.WatchSyncRunRequest, _sync_service_pb2.WatchSyncRunResponse]
     """Streams a run: as it is now, then after each change, until it has ended. NOT_FOUND: the company has no such run."""
+    ListSyncRunLog: _grpc.UnaryUnaryMultiCallable[_sync_service_pb2.ListSyncRunLogRequest, _sync_service_pb2.ListSyncRunLogResponse]
+    """Lists what happened in a run, in order. NOT_FOUND: the company has no such run."""
+    ListSyncDifferences: _grpc.UnaryUnaryMultiCallable[_sync_service_pb2.ListSyncDifferencesRequest, _sync_service_pb2.ListSyncDifferencesResponse]
+    """Lists, one by one, the differences that a run's reconciliation has found between what the source lists and what is
+    stored: at most 10,000 of a run. NOT_FOUND: the company has no such run.
+    """
 
 @_typing.type_check_only
 class SyncServiceAsyncStub(SyncServiceStub):
@@ -85,7 +111,7 @@ class SyncServiceAsyncStub(SyncServiceStub):
 
     Works on sources: places that a company's events come from, each with the address and the credential of its
     platform's history. A run pulls one source over one span of time. At most one run of a source is active: asking for
-    another joins it. Runs survive the death of any process and end by themselves.
+    another joins it, or queues behind it. Runs survive the death of any process and end by themselves.
 
     Any RPC may also answer UNAVAILABLE (the database is away; try again) or DEADLINE_EXCEEDED. Every RPC answers
     INVALID_ARGUMENT when `company_id` is missing or malformed, or another field is wrong.
@@ -94,9 +120,16 @@ class SyncServiceAsyncStub(SyncServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateSource: _aio.UnaryUnaryMultiCallable[_sync_service_pb2.CreateSourceRequest, _sync_service_pb2.CreateSourceResponse]  # type: ignore[assignment]
     """Makes a source. Nothing is pulled before a run is triggered or a schedule started.
-    ALREADY_EXISTS: the company has a source of that name. INVALID_ARGUMENT: no such platform, a platform without
-    history, or an address that is not https (http only to this machine, and only where the server allows it).
+    ALREADY_EXISTS: the company has a source of that name. INVALID_ARGUMENT: no such platform (neither built in nor the
+    company's own), a platform without history, or an address that is not https (http only to this machine, and only
+    where the server allows it). Where the address leads is looked at when it is used: see CheckSource.
     """
+    UpdateSource: _aio.UnaryUnaryMultiCallable[_sync_service_pb2.UpdateSourceRequest, _sync_service_pb2.UpdateSourceResponse]  # type: ignore[assignment]
+    """Changes a source; runs under way go on with what they began with. NOT_FOUND: there is none of that name.
+    INVALID_ARGUMENT: as for CreateSource, or the mask names what can't be changed.
+    """
+    GetSource: _aio.UnaryUnaryMultiCallable[_sync_service_pb2.GetSourceRequest, _sync_service_pb2.GetSourceResponse]  # type: ignore[assignment]
+    """Gives one source. NOT_FOUND: there is none of that name."""
     ListSources: _aio.UnaryUnaryMultiCallable[_sync_service_pb2.ListSourcesRequest, _sync_service_pb2.ListSourcesResponse]  # type: ignore[assignment]
     """Lists the company's sources by name. All of them: a company has a handful."""
     DeleteSource: _aio.UnaryUnaryMultiCallable[_sync_service_pb2.DeleteSourceRequest, _sync_service_pb2.DeleteSourceResponse]  # type: ignore[assignment]
@@ -104,18 +137,31 @@ class SyncServiceAsyncStub(SyncServiceStub):
     FAILED_PRECONDITION: a run of it is active; cancel it first.
     """
     CheckSource: _aio.UnaryUnaryMultiCallable[_sync_service_pb2.CheckSourceRequest, _sync_service_pb2.CheckSourceResponse]  # type: ignore[assignment]
-    """Tries a source: fetches one page of its last day and says what is there. Stores nothing. Answers OK also when the
-    platform refuses or can't be reached: see the response. NOT_FOUND: there is no source of that name.
+    """Tries a source: fetches one page of its newest days and says what is there, and what would be made of it. Stores
+    nothing. Answers OK also when the platform refuses or can't be reached: see the response.
+    NOT_FOUND: there is no source of that name.
     """
     StartSchedule: _aio.UnaryUnaryMultiCallable[_sync_service_pb2.StartScheduleRequest, _sync_service_pb2.StartScheduleResponse]  # type: ignore[assignment]
-    """Starts, or changes, the schedule of a source; the first run is due at once. NOT_FOUND: there is no such source."""
+    """Starts, or changes, the schedule of a source; one that was paused goes on. By interval, the first run is due at once;
+    by cron, at its next time. Ticks missed while everything was down are caught up by one run.
+    NOT_FOUND: there is no such source. INVALID_ARGUMENT: a cron expression or a time zone that is none.
+    """
+    PauseSchedule: _aio.UnaryUnaryMultiCallable[_sync_service_pb2.PauseScheduleRequest, _sync_service_pb2.PauseScheduleResponse]  # type: ignore[assignment]
+    """Pauses the schedule of a source, keeping its settings. A run under way goes on. Pausing what is paused is OK.
+    NOT_FOUND: there is no such source. FAILED_PRECONDITION: it has no schedule.
+    """
+    ResumeSchedule: _aio.UnaryUnaryMultiCallable[_sync_service_pb2.ResumeScheduleRequest, _sync_service_pb2.ResumeScheduleResponse]  # type: ignore[assignment]
+    """Lets a paused schedule go on; ticks of the pause are not caught up. Resuming what is not paused is OK.
+    NOT_FOUND: there is no such source. FAILED_PRECONDITION: it has no schedule.
+    """
     StopSchedule: _aio.UnaryUnaryMultiCallable[_sync_service_pb2.StopScheduleRequest, _sync_service_pb2.StopScheduleResponse]  # type: ignore[assignment]
     """Stops the schedule of a source. A run under way goes on. Stopping what is stopped is OK.
     NOT_FOUND: there is no such source.
     """
     TriggerSync: _aio.UnaryUnaryMultiCallable[_sync_service_pb2.TriggerSyncRequest, _sync_service_pb2.TriggerSyncResponse]  # type: ignore[assignment]
-    """Asks for a run now. Joins the active run of the source if there is one, whatever its span. The same `request_id`
-    again gives the same run, also when it has ended. NOT_FOUND: there is no such source.
+    """Asks for a run now. Joins the active run of the source if there is one, whatever its span, or queues behind it where
+    asked to. The same `request_id` again gives the same run, also when it has ended.
+    NOT_FOUND: there is no such source. RESOURCE_EXHAUSTED: 100 runs of it are queued already.
     """
     GetSyncStatus: _aio.UnaryUnaryMultiCallable[_sync_service_pb2.GetSyncStatusRequest, _sync_service_pb2.GetSyncStatusResponse]  # type: ignore[assignment]
     """Says how the syncs of a company stand, for each source."""
@@ -129,13 +175,19 @@ class SyncServiceAsyncStub(SyncServiceStub):
     """
     WatchSyncRun: _aio.UnaryStreamMultiCallable[_sync_service_pb2.WatchSyncRunRequest, _sync_service_pb2.WatchSyncRunResponse]  # type: ignore[assignment]
     """Streams a run: as it is now, then after each change, until it has ended. NOT_FOUND: the company has no such run."""
+    ListSyncRunLog: _aio.UnaryUnaryMultiCallable[_sync_service_pb2.ListSyncRunLogRequest, _sync_service_pb2.ListSyncRunLogResponse]  # type: ignore[assignment]
+    """Lists what happened in a run, in order. NOT_FOUND: the company has no such run."""
+    ListSyncDifferences: _aio.UnaryUnaryMultiCallable[_sync_service_pb2.ListSyncDifferencesRequest, _sync_service_pb2.ListSyncDifferencesResponse]  # type: ignore[assignment]
+    """Lists, one by one, the differences that a run's reconciliation has found between what the source lists and what is
+    stored: at most 10,000 of a run. NOT_FOUND: the company has no such run.
+    """
 
 class SyncServiceServicer(metaclass=_abc_1.ABCMeta):
     """Pulls the history that platforms keep of their events, and hands it to ingest, which stores what was missing.
 
     Works on sources: places that a company's events come from, each with the address and the credential of its
     platform's history. A run pulls one source over one span of time. At most one run of a source is active: asking for
-    another joins it. Runs survive the death of any process and end by themselves.
+    another joins it, or queues behind it. Runs survive the death of any process and end by themselves.
 
     Any RPC may also answer UNAVAILABLE (the database is away; try again) or DEADLINE_EXCEEDED. Every RPC answers
     INVALID_ARGUMENT when `company_id` is missing or malformed, or another field is wrong.
@@ -148,9 +200,28 @@ class SyncServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_sync_service_pb2.CreateSourceResponse, _abc.Awaitable[_sync_service_pb2.CreateSourceResponse]]:
         """Makes a source. Nothing is pulled before a run is triggered or a schedule started.
-        ALREADY_EXISTS: the company has a source of that name. INVALID_ARGUMENT: no such platform, a platform without
-        history, or an address that is not https (http only to this machine, and only where the server allows it).
+        ALREADY_EXISTS: the company has a source of that name. INVALID_ARGUMENT: no such platform (neither built in nor the
+        company's own), a platform without history, or an address that is not https (http only to this machine, and only
+        where the server allows it). Where the address leads is looked at when it is used: see CheckSource.
         """
+
+    @_abc_1.abstractmethod
+    def UpdateSource(
+        self,
+        request: _sync_service_pb2.UpdateSourceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sync_service_pb2.UpdateSourceResponse, _abc.Awaitable[_sync_service_pb2.UpdateSourceResponse]]:
+        """Changes a source; runs under way go on with what they began with. NOT_FOUND: there is none of that name.
+        INVALID_ARGUMENT: as for CreateSource, or the mask names what can't be changed.
+        """
+
+    @_abc_1.abstractmethod
+    def GetSource(
+        self,
+        request: _sync_service_pb2.GetSourceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sync_service_pb2.GetSourceResponse, _abc.Awaitable[_sync_service_pb2.GetSourceResponse]]:
+        """Gives one source. NOT_FOUND: there is none of that name."""
 
     @_abc_1.abstractmethod
     def ListSources(
@@ -176,8 +247,9 @@ class SyncServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sync_service_pb2.CheckSourceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sync_service_pb2.CheckSourceResponse, _abc.Awaitable[_sync_service_pb2.CheckSourceResponse]]:
-        """Tries a source: fetches one page of its last day and says what is there. Stores nothing. Answers OK also when the
-        platform refuses or can't be reached: see the response. NOT_FOUND: there is no source of that name.
+        """Tries a source: fetches one page of its newest days and says what is there, and what would be made of it. Stores
+        nothing. Answers OK also when the platform refuses or can't be reached: see the response.
+        NOT_FOUND: there is no source of that name.
         """
 
     @_abc_1.abstractmethod
@@ -186,7 +258,30 @@ class SyncServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sync_service_pb2.StartScheduleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sync_service_pb2.StartScheduleResponse, _abc.Awaitable[_sync_service_pb2.StartScheduleResponse]]:
-        """Starts, or changes, the schedule of a source; the first run is due at once. NOT_FOUND: there is no such source."""
+        """Starts, or changes, the schedule of a source; one that was paused goes on. By interval, the first run is due at once;
+        by cron, at its next time. Ticks missed while everything was down are caught up by one run.
+        NOT_FOUND: there is no such source. INVALID_ARGUMENT: a cron expression or a time zone that is none.
+        """
+
+    @_abc_1.abstractmethod
+    def PauseSchedule(
+        self,
+        request: _sync_service_pb2.PauseScheduleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sync_service_pb2.PauseScheduleResponse, _abc.Awaitable[_sync_service_pb2.PauseScheduleResponse]]:
+        """Pauses the schedule of a source, keeping its settings. A run under way goes on. Pausing what is paused is OK.
+        NOT_FOUND: there is no such source. FAILED_PRECONDITION: it has no schedule.
+        """
+
+    @_abc_1.abstractmethod
+    def ResumeSchedule(
+        self,
+        request: _sync_service_pb2.ResumeScheduleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sync_service_pb2.ResumeScheduleResponse, _abc.Awaitable[_sync_service_pb2.ResumeScheduleResponse]]:
+        """Lets a paused schedule go on; ticks of the pause are not caught up. Resuming what is not paused is OK.
+        NOT_FOUND: there is no such source. FAILED_PRECONDITION: it has no schedule.
+        """
 
     @_abc_1.abstractmethod
     def StopSchedule(
@@ -204,8 +299,9 @@ class SyncServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sync_service_pb2.TriggerSyncRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sync_service_pb2.TriggerSyncResponse, _abc.Awaitable[_sync_service_pb2.TriggerSyncResponse]]:
-        """Asks for a run now. Joins the active run of the source if there is one, whatever its span. The same `request_id`
-        again gives the same run, also when it has ended. NOT_FOUND: there is no such source.
+        """Asks for a run now. Joins the active run of the source if there is one, whatever its span, or queues behind it where
+        asked to. The same `request_id` again gives the same run, also when it has ended.
+        NOT_FOUND: there is no such source. RESOURCE_EXHAUSTED: 100 runs of it are queued already.
         """
 
     @_abc_1.abstractmethod
@@ -249,5 +345,23 @@ class SyncServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_sync_service_pb2.WatchSyncRunResponse], _abc.AsyncIterator[_sync_service_pb2.WatchSyncRunResponse]]:
         """Streams a run: as it is now, then after each change, until it has ended. NOT_FOUND: the company has no such run."""
+
+    @_abc_1.abstractmethod
+    def ListSyncRunLog(
+        self,
+        request: _sync_service_pb2.ListSyncRunLogRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sync_service_pb2.ListSyncRunLogResponse, _abc.Awaitable[_sync_service_pb2.ListSyncRunLogResponse]]:
+        """Lists what happened in a run, in order. NOT_FOUND: the company has no such run."""
+
+    @_abc_1.abstractmethod
+    def ListSyncDifferences(
+        self,
+        request: _sync_service_pb2.ListSyncDifferencesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sync_service_pb2.ListSyncDifferencesResponse, _abc.Awaitable[_sync_service_pb2.ListSyncDifferencesResponse]]:
+        """Lists, one by one, the differences that a run's reconciliation has found between what the source lists and what is
+        stored: at most 10,000 of a run. NOT_FOUND: the company has no such run.
+        """
 
 def add_SyncServiceServicer_to_server(servicer: SyncServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
