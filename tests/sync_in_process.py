@@ -16,7 +16,7 @@ from services.sandbox.shop import TOKEN, WEBHOOK_SETTING_ID, SandboxShop
 from services.suite.embedded_valkey import EmbeddedValkey
 from services.suite.ports import free_address
 from services.suite.samples import grapfy_payloads
-from services.sync import store
+from services.sync import attempt_store, run_store, source_store
 from services.sync.__main__ import main as sync_main
 from services.sync.scheduler import main as scheduler_main
 from services.sync.worker import main as worker_main
@@ -183,7 +183,7 @@ async def runs_of(stub: "SyncServiceAsyncStub", company: str = COMPANY) -> list[
 
 async def make_source(connection: Connection, company: str = COMPANY, source: str = SOURCE) -> None:
     """A source, straight into the table."""
-    made = await store.create_source(
+    made = await source_store.create_source(
         connection,
         company,
         source,
@@ -197,7 +197,7 @@ async def make_source(connection: Connection, company: str = COMPANY, source: st
 
 async def make_run(connection: Connection, company: str = COMPANY, source: str = SOURCE, **columns: Any) -> uuid.UUID:
     """A run, made as the service does and then given other columns: values, or SQL in a one-element list."""
-    found = await store.create_run(connection, company, source, None, 1)
+    found = await run_store.create_run(connection, company, source, None, 1)
     assert found is not None
     run, created = found
     assert created
@@ -217,7 +217,7 @@ async def change_run(connection: Connection, run_id: uuid.UUID, columns: Mapping
     await connection.execute(f"UPDATE hookline.sync_runs SET {', '.join(texts)} WHERE run_id = $1", run_id, *values)
 
 
-async def claimed(connection: Connection, run_id: uuid.UUID, lease: float = 60) -> store.Claim:
-    claim = await store.claim_run(connection, COMPANY, run_id, timedelta(seconds=lease))
+async def claimed(connection: Connection, run_id: uuid.UUID, lease: float = 60) -> attempt_store.Claim:
+    claim = await attempt_store.claim_run(connection, COMPANY, run_id, timedelta(seconds=lease))
     assert claim is not None
     return claim

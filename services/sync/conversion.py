@@ -6,7 +6,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from hookline.sync.v1 import sync_service_pb2 as pb
 from services.sync.connector import check_base_url
-from services.sync.store import Health, Run, Source
+from services.sync.run_store import Health, Run
+from services.sync.source_store import Source
 from shared.errors import InvalidField, Violation
 from shared.platforms import Platform, platforms
 

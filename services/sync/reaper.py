@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import structlog
 
-from services.sync import store
+from services.sync import reaper_store
 from services.sync.doorbell import Doorbell
 from shared import db, logs
 
@@ -36,11 +36,11 @@ class Reaper:
     async def round(self) -> None:
         """One look at everything. Raises what the database raises."""
         async with self._pool.acquire() as connection:
-            for company_id, run_id in await store.cancel_abandoned(connection):
+            for company_id, run_id in await reaper_store.cancel_abandoned(connection):
                 _log.info("run_cancelled", company_id=company_id, run_id=str(run_id))
-            while len(due := await store.create_due_runs(connection, BATCH)) == BATCH:
+            while len(due := await reaper_store.create_due_runs(connection, BATCH)) == BATCH:
                 _log.info("schedules_due", runs=len(due))
-            kicks = await store.take_kicks(connection, self._again_after, BATCH)
+            kicks = await reaper_store.take_kicks(connection, self._again_after, BATCH)
         for company_id, run_id in kicks:
             if not await self._doorbell.ring(company_id, run_id):
                 # Redis is away. The rest is told of when it has been long enough.

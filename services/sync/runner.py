@@ -12,10 +12,11 @@ import aiohttp
 import structlog
 
 from hookline.client import AsyncClient, HooklineError, IngestSummary, Unavailable
-from services.sync import store
+from services.sync import attempt_store, source_store
+from services.sync.attempt_store import Claim, Counts
 from services.sync.connector import Connector, Endpoint, TryLater, backoff
 from services.sync.history import Cursor, HistoryPage, Refused
-from services.sync.store import Claim, Counts, State
+from services.sync.run_store import State
 from shared import db, logs
 from shared.errors import DatabaseUnavailable, OperatorError
 from shared.platforms import platforms
@@ -86,7 +87,7 @@ class Runner:
         try:
             asked = time.monotonic()
             async with db.acquired(self._pool) as connection:
-                claim = await store.claim_run(connection, company_id, run_id, timedelta(seconds=self._lease))
+                claim = await attempt_store.claim_run(connection, company_id, run_id, timedelta(seconds=self._lease))
             if claim is not None:
                 await _Attempt(self, claim, asked + self._lease).work()
         except DatabaseUnavailable as error:
@@ -118,7 +119,7 @@ class _Attempt:
         if self._failures >= FAILURES:
             return await self._leave(State.FAILED, error=f"{FAILURES} workers in a row have died of it.")
         async with db.acquired(self._pool) as connection:
-            secret = await store.source_secret(connection, self._claim.company_id, self._claim.source)
+            secret = await source_store.source_secret(connection, self._claim.company_id, self._claim.source)
         if secret is None:
             raise _Fenced
         history = platforms()[secret.platform].history if secret.platform in platforms() else None
@@ -215,7 +216,9 @@ class _Attempt:
         counts = Counts(len(page.payloads), stored.accepted, stored.duplicates, stored.quarantined, stored.rejected)
         cursor = page.next_cursor.encode()
         noted = await self._while_held(
-            lambda connection: store.checkpoint(connection, self._claim, cursor, page.synced_time, counts, retries)
+            lambda connection: attempt_store.checkpoint(
+                connection, self._claim, cursor, page.synced_time, counts, retries
+            )
         )
         if not noted:
             raise _Fenced
@@ -227,7 +230,7 @@ class _Attempt:
             await asyncio.sleep(min(1.0, self._lease / 3))
             asked = time.monotonic()
             cancel = await self._while_held(
-                lambda connection: store.extend_lease(connection, self._claim, timedelta(seconds=self._lease))
+                lambda connection: attempt_store.extend_lease(connection, self._claim, timedelta(seconds=self._lease))
             )
             if cancel is None:
                 raise _Fenced
@@ -239,7 +242,7 @@ class _Attempt:
         self, state: State, *, error: str | None = None, retry_in: timedelta | None = None, retries: int = 0
     ) -> None:
         left = await self._while_held(
-            lambda connection: store.leave_run(
+            lambda connection: attempt_store.leave_run(
                 connection, self._claim, state, error=error, retry_in=retry_in, retries=retries
             )
         )

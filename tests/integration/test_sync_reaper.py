@@ -13,10 +13,10 @@ import pytest
 import redis.asyncio
 
 from services.sync import reaper as subject
-from services.sync import store
+from services.sync import reaper_store, run_store, schedule_store
 from services.sync.doorbell import PATIENCE, Doorbell
 from services.sync.reaper import BATCH, Reaper
-from services.sync.store import RunKey
+from services.sync.reaper_store import RunKey
 from shared import db
 from shared.broker import make_broker
 from shared.db import Connection
@@ -103,32 +103,32 @@ async def test_tells_of_what_is_at_its_horizon_and_of_nothing_short_of_it(
 
 async def test_a_schedule_is_due_at_its_time_and_moves_on_from_now(connection: Connection) -> None:
     await make_due(connection, 1, "clock_timestamp() + interval '20 s'")
-    assert await store.create_due_runs(connection, BATCH) == []
+    assert await reaper_store.create_due_runs(connection, BATCH) == []
     # 100 ticks missed while everything was down: one run catches up.
     await connection.execute("UPDATE hookline.sources SET next_run_time = clock_timestamp() - interval '100 hours'")
-    [(company, run_id)] = await store.create_due_runs(connection, BATCH)
-    run = await store.get_run(connection, company, run_id)
+    [(company, run_id)] = await reaper_store.create_due_runs(connection, BATCH)
+    run = await run_store.get_run(connection, company, run_id)
     assert run is not None
-    assert (run.state, run.trigger, run.attempt) == (store.State.QUEUED, store.Trigger.SCHEDULE, 0)
+    assert (run.state, run.trigger, run.attempt) == (run_store.State.QUEUED, run_store.Trigger.SCHEDULE, 0)
     ahead = await connection.fetchval("SELECT next_run_time - clock_timestamp() FROM hookline.sources")
     assert timedelta(minutes=59) < ahead <= timedelta(hours=1)
-    assert await store.create_due_runs(connection, BATCH) == []
+    assert await reaper_store.create_due_runs(connection, BATCH) == []
     # The run is still active at the next tick: no second one, and the schedule moves on.
     await connection.execute("UPDATE hookline.sources SET next_run_time = clock_timestamp()")
-    assert await store.create_due_runs(connection, BATCH) == []
+    assert await reaper_store.create_due_runs(connection, BATCH) == []
     assert await connection.fetchval("SELECT count(*) FROM hookline.sources WHERE next_run_time > clock_timestamp()")
 
 
 async def test_a_run_begins_where_the_last_good_one_did(connection: Connection) -> None:
     await make_source(connection)
-    await store.start_schedule(connection, COMPANY, SOURCE, LEASE)
+    await schedule_store.start_schedule(connection, COMPANY, SOURCE, LEASE)
 
     async def begins() -> timedelta:
-        [(company, run_id)] = await store.create_due_runs(connection, BATCH)
+        [(company, run_id)] = await reaper_store.create_due_runs(connection, BATCH)
         await connection.execute("UPDATE hookline.sources SET next_run_time = clock_timestamp()")
-        run = await store.get_run(connection, company, run_id)
+        run = await run_store.get_run(connection, company, run_id)
         assert run is not None
-        await store.cancel_run(connection, company, run_id)
+        await run_store.cancel_run(connection, company, run_id)
         return run.created_time - run.start_time
 
     def is_about(days: float, hours: float = 0) -> Any:
@@ -174,10 +174,10 @@ async def test_a_reaper_passes_over_what_another_is_at(database_url: str, connec
                 return [first, await take(second)]
 
     async def due(reaper: Connection) -> list[RunKey]:
-        return await store.create_due_runs(reaper, BATCH)
+        return await reaper_store.create_due_runs(reaper, BATCH)
 
     async def kicks(reaper: Connection) -> list[RunKey]:
-        return await store.take_kicks(reaper, LEASE, BATCH)
+        return await reaper_store.take_kicks(reaper, LEASE, BATCH)
 
     async with await db.open_pool(database_url, 1) as other:
         for take in (due, kicks):

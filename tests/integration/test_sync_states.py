@@ -9,8 +9,9 @@ import asyncpg
 import pytest
 
 from hookline.sync.v1 import sync_service_pb2 as pb
-from services.sync import store
-from services.sync.store import Claim, Counts, State, Trigger
+from services.sync import attempt_store, reaper_store, run_store, schedule_store, source_store
+from services.sync.attempt_store import Claim, Counts
+from services.sync.run_store import State, Trigger
 from shared.db import Connection
 from tests.sync_in_process import COMPANY, SOURCE, change_run, claimed, make_run, make_source
 
@@ -56,7 +57,7 @@ async def test_a_run_is_claimed_when_it_is_there_to_be_taken(runs: Connection) -
         await make_source(runs, source=f"s{number}")
         run_id = await make_run(runs, source=f"s{number}", **columns)
         before = await row(runs, run_id)
-        claim = await store.claim_run(runs, COMPANY, run_id, MINUTE)
+        claim = await attempt_store.claim_run(runs, COMPANY, run_id, MINUTE)
         after = await row(runs, run_id)
         if taken:
             # Taken from a worker that has died: that is a failure too.
@@ -74,8 +75,8 @@ async def test_a_run_is_claimed_when_it_is_there_to_be_taken(runs: Connection) -
 
 async def test_another_companys_run_is_not_claimed(runs: Connection) -> None:
     run_id = await make_run(runs)
-    assert await store.claim_run(runs, "bolt", run_id, MINUTE) is None
-    assert await store.claim_run(runs, COMPANY, uuid.uuid4(), MINUTE) is None
+    assert await attempt_store.claim_run(runs, "bolt", run_id, MINUTE) is None
+    assert await attempt_store.claim_run(runs, COMPANY, uuid.uuid4(), MINUTE) is None
 
 
 async def test_a_worker_leaves_a_run_in_a_state_that_is_true(runs: Connection) -> None:
@@ -88,43 +89,43 @@ async def test_a_worker_leaves_a_run_in_a_state_that_is_true(runs: Connection) -
         if state is State.RUNNING:
             # Leaving is not staying.
             with pytest.raises(asyncpg.CheckViolationError, match="sync_runs_lease"):
-                await store.leave_run(runs, claim, state, **leave)  # type: ignore[arg-type]
+                await attempt_store.leave_run(runs, claim, state, **leave)  # type: ignore[arg-type]
             continue
-        assert await store.leave_run(runs, claim, state, **leave)  # type: ignore[arg-type]
+        assert await attempt_store.leave_run(runs, claim, state, **leave)  # type: ignore[arg-type]
         left = await row(runs, run_id)
         assert (left["state"], left["lease_until"], left["error"], left["retries"]) == (state, None, "so it was", 3)
         assert (left["ended_time"] is not None) == state.has_ended
         assert (left["next_attempt_time"] is not None) == (state is State.WAITING)
         # Where someone else is to go on, the reaper need not think that they were told.
         assert (left["kicked_time"] is None) == (not state.has_ended)
-        assert not await store.leave_run(runs, claim, state, **leave)  # type: ignore[arg-type]
+        assert not await attempt_store.leave_run(runs, claim, state, **leave)  # type: ignore[arg-type]
 
 
 async def test_pages_add_up_and_never_move_backwards(runs: Connection) -> None:
     claim = await claimed(runs, await make_run(runs))
     first, second = datetime(2026, 10, 2, tzinfo=UTC), datetime(2026, 10, 1, tzinfo=UTC)
-    assert await store.checkpoint(runs, claim, "one", first, PAGE, 2)
-    assert await store.checkpoint(runs, claim, "two", second, PAGE, 0)
-    assert await store.checkpoint(runs, claim, "three", None, PAGE, 1)
+    assert await attempt_store.checkpoint(runs, claim, "one", first, PAGE, 2)
+    assert await attempt_store.checkpoint(runs, claim, "two", second, PAGE, 0)
+    assert await attempt_store.checkpoint(runs, claim, "three", None, PAGE, 1)
     now = await row(runs, claim.run_id)
     assert (now["cursor"], now["synced_time"], now["pages"], now["retries"]) == ("three", first, 3, 3)
     assert [now[name] for name in ("fetched", "accepted", "duplicates", "quarantined", "rejected")] == [
         300, 270, 24, 3, 3,
     ]  # fmt: skip
-    assert await store.leave_run(runs, claim, State.QUEUED)
+    assert await attempt_store.leave_run(runs, claim, State.QUEUED)
     assert (await claimed(runs, claim.run_id)).cursor == "three"
 
 
 async def test_a_page_that_is_noted_twice_since_the_answer_was_lost_counts_once(runs: Connection) -> None:
     claim = await claimed(runs, await make_run(runs))
-    assert await store.checkpoint(runs, claim, "one", None, PAGE, 1)
+    assert await attempt_store.checkpoint(runs, claim, "one", None, PAGE, 1)
     before = dict(await row(runs, claim.run_id))
-    assert await store.checkpoint(runs, claim, "one", None, PAGE, 1)
+    assert await attempt_store.checkpoint(runs, claim, "one", None, PAGE, 1)
     assert dict(await row(runs, claim.run_id)) == before
-    assert await store.checkpoint(runs, claim, "two", None, PAGE, 1)
+    assert await attempt_store.checkpoint(runs, claim, "two", None, PAGE, 1)
     assert (await row(runs, claim.run_id))["pages"] == 2
     await change_run(runs, claim.run_id, {"lease_until": PAST})
-    assert not await store.checkpoint(runs, claim, "two", None, PAGE, 1)
+    assert not await attempt_store.checkpoint(runs, claim, "two", None, PAGE, 1)
 
 
 async def test_whoever_lost_a_run_writes_nothing_more(runs: Connection) -> None:
@@ -134,41 +135,41 @@ async def test_whoever_lost_a_run_writes_nothing_more(runs: Connection) -> None:
     second = await claimed(runs, run_id)
     assert (first.attempt, second.attempt) == (1, 2)
     before = dict(await row(runs, run_id))
-    assert not await store.checkpoint(runs, first, "mine", datetime.now(UTC), PAGE, 1)
-    assert await store.extend_lease(runs, first, MINUTE) is None
+    assert not await attempt_store.checkpoint(runs, first, "mine", datetime.now(UTC), PAGE, 1)
+    assert await attempt_store.extend_lease(runs, first, MINUTE) is None
     for state in State:
-        assert not await store.leave_run(runs, first, state, error="x", retry_in=MINUTE, retries=1)
+        assert not await attempt_store.leave_run(runs, first, state, error="x", retry_in=MINUTE, retries=1)
     assert dict(await row(runs, run_id)) == before
-    assert await store.extend_lease(runs, second, MINUTE) is False
-    assert await store.checkpoint(runs, second, "mine", datetime.now(UTC), PAGE, 1)
-    assert await store.leave_run(runs, second, State.SUCCEEDED)
+    assert await attempt_store.extend_lease(runs, second, MINUTE) is False
+    assert await attempt_store.checkpoint(runs, second, "mine", datetime.now(UTC), PAGE, 1)
+    assert await attempt_store.leave_run(runs, second, State.SUCCEEDED)
 
 
 async def test_a_lease_that_is_over_is_not_extended_even_before_another_has_the_run(runs: Connection) -> None:
     claim = await claimed(runs, await make_run(runs))
     await change_run(runs, claim.run_id, {"lease_until": PAST})
-    assert await store.extend_lease(runs, claim, MINUTE) is None
-    assert not await store.checkpoint(runs, claim, "mine", None, PAGE, 0)
+    assert await attempt_store.extend_lease(runs, claim, MINUTE) is None
+    assert not await attempt_store.checkpoint(runs, claim, "mine", None, PAGE, 0)
 
 
 async def test_a_sign_of_life_brings_the_wish_to_cancel(runs: Connection) -> None:
     claim = await claimed(runs, await make_run(runs), lease=5)
-    assert await store.extend_lease(runs, claim, MINUTE) is False
+    assert await attempt_store.extend_lease(runs, claim, MINUTE) is False
     assert (await row(runs, claim.run_id))["lease_until"] > datetime.now(UTC) + timedelta(seconds=50)
-    cancelled = await store.cancel_run(runs, COMPANY, claim.run_id)
+    cancelled = await run_store.cancel_run(runs, COMPANY, claim.run_id)
     assert cancelled is not None
     assert (cancelled.state, cancelled.cancel_requested) == (State.RUNNING, True)
-    assert await store.extend_lease(runs, claim, MINUTE) is True
-    assert await store.leave_run(runs, claim, State.CANCELLED)
+    assert await attempt_store.extend_lease(runs, claim, MINUTE) is True
+    assert await attempt_store.leave_run(runs, claim, State.CANCELLED)
     # Ended: it stays as it is.
-    assert await store.cancel_run(runs, COMPANY, claim.run_id) is None
+    assert await run_store.cancel_run(runs, COMPANY, claim.run_id) is None
 
 
 async def test_a_run_that_no_worker_is_at_is_cancelled_at_once(runs: Connection) -> None:
     for columns in (QUEUED, WAITING, DUE):
         run_id = await make_run(runs, **columns)
-        assert await store.cancel_run(runs, "bolt", run_id) is None
-        run = await store.cancel_run(runs, COMPANY, run_id)
+        assert await run_store.cancel_run(runs, "bolt", run_id) is None
+        run = await run_store.cancel_run(runs, COMPANY, run_id)
         assert run is not None
         assert (run.state, run.next_attempt_time) == (State.CANCELLED, None)
         assert run.ended_time is not None
@@ -210,13 +211,13 @@ async def test_a_schedule_is_whole_or_not_there(runs: Connection) -> None:
         with pytest.raises(asyncpg.CheckViolationError, match="sources_schedule"):
             await runs.execute(f"UPDATE hookline.sources SET {change}")
     with pytest.raises(asyncpg.CheckViolationError, match="schedule_interval"):
-        await store.start_schedule(runs, COMPANY, SOURCE, timedelta(seconds=59))
+        await schedule_store.start_schedule(runs, COMPANY, SOURCE, timedelta(seconds=59))
 
 
 async def test_a_source_has_one_active_run(runs: Connection) -> None:
     for columns in (QUEUED, RUNNING, ABANDONED, WAITING, DUE):
         run_id = await make_run(runs, **columns)
-        found = await store.create_run(runs, COMPANY, SOURCE, "another", 1)
+        found = await run_store.create_run(runs, COMPANY, SOURCE, "another", 1)
         assert found is not None
         assert (found[0].run_id, found[1]) == (run_id, False)
         with pytest.raises(asyncpg.UniqueViolationError, match="sync_runs_active"):
@@ -224,7 +225,7 @@ async def test_a_source_has_one_active_run(runs: Connection) -> None:
                 "INSERT INTO hookline.sync_runs (company_id, run_id, source, trigger, start_time)"
                 " SELECT company_id, gen_random_uuid(), source, trigger, start_time FROM hookline.sync_runs"
             )
-        assert not await store.delete_source(runs, COMPANY, SOURCE)
+        assert not await source_store.delete_source(runs, COMPANY, SOURCE)
         await runs.execute("DELETE FROM hookline.sync_runs")
 
 
@@ -254,5 +255,5 @@ async def test_what_the_reaper_cancels_is_what_no_worker_can(runs: Connection) -
     for number, (columns, gone) in enumerate(cases):
         await make_source(runs, source=f"s{number}")
         run_id = await make_run(runs, source=f"s{number}", **columns)
-        assert await store.cancel_abandoned(runs) == ([(COMPANY, run_id)] if gone else [])
+        assert await reaper_store.cancel_abandoned(runs) == ([(COMPANY, run_id)] if gone else [])
         assert (await row(runs, run_id))["state"] == ("cancelled" if gone else "running")

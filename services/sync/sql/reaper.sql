@@ -49,3 +49,9 @@ FROM (
 ) k
 WHERE r.company_id = k.company_id AND r.run_id = k.run_id
 RETURNING r.company_id, r.run_id;
+
+-- name: note_kick(company_id, run_id)
+-- Told by whoever made the run, at once: the reaper need not.
+UPDATE hookline.sync_runs r SET kicked_time = clock_timestamp()
+WHERE r.company_id = :company_id::text AND r.run_id = :run_id::uuid AND r.state = 'queued'
+RETURNING r.run_id;
