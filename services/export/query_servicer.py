@@ -8,6 +8,7 @@ from hookline.export.v1 import event_query_service_pb2 as pb
 from hookline.export.v1 import event_query_service_pb2_grpc
 from services.export import conversion, store, summaries, summary_request
 from services.export.cache import Cache
+from services.export.first_pages import remembered
 from services.export.listing import Walk, newer, older, read_page
 from services.export.summaries import MAX_ROWS, TooManyGroupsError
 from services.export.watching import Tails
@@ -46,24 +47,33 @@ class EventQueryServicer(event_query_service_pb2_grpc.EventQueryServiceServicer)
         with_payload = _with_payload(request.view)
         tie = ("ListEvents", company_id, msgspec.to_builtins(which), newest_first)
         walk = page_tokens.decode(request.page_token, Walk, *tie)
+
+        async def read(walk: Walk) -> pb.ListEventsResponse:
+            async with db.acquired(self._pool) as connection:
+                page = await read_page(connection, company_id, which, walk, page_size, with_payload=with_payload)
+            events = page.events if walk.down == newest_first else page.events[::-1]
+            below, above = older(walk, page.seen), newer(walk, page.seen)
+            next_walk, previous_walk = (below, above) if newest_first else (above, below)
+            return pb.ListEventsResponse(
+                events=[conversion.from_event(company_id, event) for event in events],
+                next_page_token=page_tokens.encode(next_walk, *tie) if next_walk else "",
+                previous_page_token=page_tokens.encode(previous_walk, *tie) if previous_walk else "",
+            )
+
+        if walk is not None:
+            return await read(walk)
         async with db.acquired(self._pool) as connection:
-            if walk is None:
-                mark = (await store.mark(connection, company_id)).last_sequence
-                walk = Walk(mark, mark if newest_first else 0, down=newest_first)
-            page = await read_page(connection, company_id, which, walk, page_size, with_payload=with_payload)
-        events = page.events if walk.down == newest_first else page.events[::-1]
-        below, above = older(walk, page.seen), newer(walk, page.seen)
-        next_walk, previous_walk = (below, above) if newest_first else (above, below)
-        return pb.ListEventsResponse(
-            events=[conversion.from_event(company_id, event) for event in events],
-            next_page_token=page_tokens.encode(next_walk, *tie) if next_walk else "",
-            previous_page_token=page_tokens.encode(previous_walk, *tie) if previous_walk else "",
-        )
+            mark = await store.mark(connection, company_id)
+        first = Walk(mark.last_sequence, mark.last_sequence if newest_first else 0, down=newest_first)
+        if with_payload:
+            return await read(first)
+        return await remembered(self._cache, company_id, mark, (*tie, page_size), lambda: read(first))
 
     async def SummarizeEvents(self, request: pb.SummarizeEventsRequest, context: Context) -> pb.SummarizeEventsResponse:
         company_id, question = summary_request.read(request)
-        async with db.acquired(self._pool) as connection:
-            await conversion.check_zone(connection, question.time_zone)
+        if question.time_zone != "UTC":
+            async with db.acquired(self._pool) as connection:
+                await conversion.check_zone(connection, question.time_zone)
         try:
             return summary_request.answer(await summaries.summarize(self._pool, self._cache, company_id, question))
         except TooManyGroupsError:
