@@ -16,7 +16,7 @@ from shared.errors import OperatorError
 async def measure(ids: Sequence[str], *, full: bool) -> list[Measurement]:
     """Runs benchmarks one after another: each with servers of its own, but for those on many events."""
     measurements = []
-    async with filling() as filled:
+    async with filling(full=full) as filled:
         on_many_events = {**ON_MANY_EVENTS, **(FULL if full else {})}
         for benchmark in ids:
             began = time.monotonic()

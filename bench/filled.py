@@ -1,7 +1,7 @@
 """Databases with many events, made when first asked for, and kept for the benchmarks that come after."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from urllib.parse import urlsplit, urlunsplit
 
@@ -10,6 +10,7 @@ import asyncpg
 from bench import many_events
 from bench.many_events import BIG, COMPANIES
 from bench.suite import Bench, running
+from services.suite.embedded_postgres import SMALL_MACHINE
 from shared.migrate import migrate
 
 MILLION = 1_000_000
@@ -18,15 +19,16 @@ MILLION = 1_000_000
 class Filled:
     """A suite whose `big` company has a million events, and beside it, on the same server, databases of other sizes."""
 
-    def __init__(self, stack: AsyncExitStack) -> None:
+    def __init__(self, stack: AsyncExitStack, postgres: Mapping[str, str]) -> None:
         self._stack = stack
+        self._postgres = postgres
         self._bench: Bench | None = None
         self._urls: dict[int, str] = {}
 
     async def bench(self) -> Bench:
         """The suite."""
         if self._bench is None:
-            self._bench = await self._stack.enter_async_context(running())
+            self._bench = await self._stack.enter_async_context(running(self._postgres))
             await self._fill(self._bench.database_url, MILLION)
         return self._bench
 
@@ -54,7 +56,8 @@ class Filled:
 
 
 @asynccontextmanager
-async def filling() -> AsyncIterator[Filled]:
-    """Nothing is left afterwards."""
+async def filling(*, full: bool) -> AsyncIterator[Filled]:
+    """Nothing is left afterwards. `full`: the server has memory for ten million events, as whoever has so many would
+    give it."""
     async with AsyncExitStack() as stack:
-        yield Filled(stack)
+        yield Filled(stack, {**SMALL_MACHINE, "shared_buffers": "2GB"} if full else SMALL_MACHINE)

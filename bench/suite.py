@@ -1,6 +1,6 @@
 """The servers that are measured: the real suite with its own PostgreSQL, on free ports, in a temporary folder."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from bench.measure import InexactError
 from hookline.client import AsyncClient
 from hookline.client.requests import CHANNEL_OPTIONS
 from hookline.ingest.v1.ingest_service_pb2_grpc import IngestServiceStub
-from services.suite.embedded_postgres import EmbeddedPostgres
+from services.suite.embedded_postgres import SMALL_MACHINE, EmbeddedPostgres
 from services.suite.ports import free_address
 from services.suite.supervisor import Suite
 from shared.db import Connection
@@ -51,8 +51,8 @@ _COUNTS = """
 
 
 @asynccontextmanager
-async def running() -> AsyncIterator[Bench]:
-    """Runs the suite; afterwards nothing is left of it."""
+async def running(postgres: Mapping[str, str] = SMALL_MACHINE) -> AsyncIterator[Bench]:
+    """Runs the suite, with these settings of PostgreSQL; afterwards nothing is left of it."""
     with TemporaryDirectory(prefix="hookline-bench-") as folder:
         settings = Settings(
             database_url=None,
@@ -66,7 +66,7 @@ async def running() -> AsyncIterator[Bench]:
             log_level="warning",
         )
         try:
-            async with Suite(settings, embedded=True) as suite:
+            async with Suite(settings, embedded=True, postgres_settings=postgres) as suite:
                 assert suite.postgres is not None
                 addresses = suite.addresses
                 database = await asyncpg.connect(suite.database_url)
