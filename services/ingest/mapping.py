@@ -16,6 +16,7 @@ from services.ingest.signatures import Verdict, proof_of
 from shared.names import NAME_RULE, is_name
 from shared.platforms import TYPE_CHARACTERS, Platform, references
 from shared.platforms.references import Body, Header, parse_references
+from shared.platforms.times import moment_of
 
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 16 * 1024
@@ -369,7 +370,7 @@ class Compiled:
         if value is None:
             return None
         try:
-            return values.moment_of(value, self._zone)
+            return moment_of(value, self._zone)
         except ValueError as error:
             raise _NotUnderstoodError(Reason.TIME_MALFORMED, str(error)) from None
 

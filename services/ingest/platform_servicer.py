@@ -15,7 +15,7 @@ from shared import db, requests
 from shared.errors import InvalidField, PlatformMappingNotFound, Violation
 from shared.interceptors import Context
 from shared.names import NAME_RULE, is_name
-from shared.platforms import Platform, PlatformMalformed, parse_platform, platforms
+from shared.platforms import Platform, PlatformMalformed, parse_platform, platforms, with_history
 
 MAX_MAPPINGS = 100
 
@@ -115,15 +115,13 @@ def _built_in(platform: Platform) -> pb.Platform:
 
 
 def _platform(platform: Platform, mapping: str) -> pb.Platform:
-    # How history is pulled is always up to the built-in file: the sync knows no others.
-    built_in = platforms().get(platform.name)
     return pb.Platform(
         name=platform.name,
         title=platform.title,
         mapping=mapping,
         is_recognised=platform.recognise is not None or platform.fallback,
         signature=platform.scheme,
-        has_history=built_in is not None and built_in.history is not None,
+        has_history=with_history(platform).history is not None,
     )
 
 

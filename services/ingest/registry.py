@@ -80,6 +80,8 @@ class _Cache(Generic[K, V]):
         task = self._loading.get(key)
         if task is None:
             task = self._loading[key] = asyncio.create_task(self._load(key, load))
+            # Should all who wait go away, nobody is left to hear why it failed.
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
         # Shared: one caller that goes away must not end it for the others.
         return await asyncio.shield(task)
 

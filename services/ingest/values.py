@@ -1,12 +1,10 @@
-"""What single values of a payload mean: amounts of money, currencies, times, names, keys. Pure."""
+"""What single values of a payload mean: amounts of money, currencies, names, keys. Pure."""
 
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from iso4217 import Currency
 
@@ -32,7 +30,6 @@ _brazilian = re.compile(
     r"\s*(?P<minus>[-−]?)\s*(?:R\$)?\s*(?P<inner>[-−]?)\s*"
     r"(?P<whole>[1-9][0-9]{0,2}(?:\.[0-9]{3})+|[0-9]+)(?:,(?P<cents>[0-9]{1,2}))?\s*"
 ).fullmatch
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def decimal_of(value: Any, *, is_brazilian: bool) -> Decimal:
@@ -79,32 +76,6 @@ def currency_of(value: Any) -> str | None:
     """A currency's code, None when it is none."""
     code = text_of(value)
     return code.upper() if code and len(code) == 3 and code.isascii() and code.isalpha() else None
-
-
-def moment_of(value: Any, zone: ZoneInfo) -> datetime:
-    """The time, in UTC, that a text or a number is; `zone` counts where it names none. Raises ValueError, with a
-    sentence, when it is none."""
-    try:
-        moment = _moment(value)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=zone)
-        moment = moment.astimezone(UTC)
-    except (ValueError, OverflowError):
-        moment = None
-    if moment is None or moment < _EPOCH:
-        raise ValueError("the time is no time between the years 1970 and 9999")
-    return moment
-
-
-def _moment(value: Any) -> datetime:
-    if isinstance(value, str):
-        return datetime.fromisoformat(value.strip())
-    if isinstance(value, int | Decimal) and not isinstance(value, bool):
-        # Seconds or milliseconds since 1970: as seconds, 10^11 would be the year 5138.
-        number = Decimal(value)
-        seconds = number / 1000 if abs(number) >= 10**11 else number
-        return _EPOCH + timedelta(microseconds=int(seconds * 1_000_000))
-    raise ValueError
 
 
 def name_of(value: Any) -> str | None:

@@ -1,7 +1,8 @@
 """The platforms that Hookline understands: one TOML file each, in this folder. A new platform is a file, not code.
 
 `docs/platforms.md` explains the files. This module loads and checks them, `references` is the grammar of where things
-are, `vocabulary` the words for what happened; `services.ingest.mapping` applies it all.
+are, `vocabulary` the words for what happened, `history` how a platform's history is pulled; `services.ingest.mapping`
+and `services.sync.connectors` apply it all.
 """
 
 import re
@@ -15,6 +16,8 @@ import msgspec
 
 from shared.errors import OperatorError
 from shared.names import is_name
+from shared.platforms.history import History as History
+from shared.platforms.history import check_history
 from shared.platforms.references import Body, Each, Header, Query, Reference, parse_references
 from shared.platforms.vocabulary import VOCABULARY
 
@@ -104,29 +107,6 @@ class StandardWebhooks(_Table, frozen=True, tag_field="scheme", tag="standard_we
 Signature = Hmac | Token | Stripe | StandardWebhooks
 
 
-class History(_Table, frozen=True):
-    """The platform's API for its own history: pages of events in the order of their time, from a time on."""
-
-    path: str
-    """Of the URL, after the source's base."""
-    since: str
-    """The query parameter for the time from which on events are given, that time included."""
-    items: str
-    """The member of the answer that is the list of events."""
-    payload: str
-    """The member of an event that is what its webhook carried."""
-    id: str
-    """The member of an event that identifies it in the history."""
-    time: str
-    """The member of an event that is its time, as `since` takes it."""
-    limit: str
-    """The query parameter for the size of a page."""
-    page_size: int
-    """The size to ask for."""
-    parameters: tuple[str, ...] = ()
-    """Query parameters that each source must give."""
-
-
 class Platform(_Table, frozen=True):
     """One platform's file."""
 
@@ -160,6 +140,18 @@ class Platform(_Table, frozen=True):
     def scheme(self) -> str:
         """The name of the signature's scheme; empty when there is none."""
         return "" if self.signature is None else str(self.signature.__struct_config__.tag)
+
+    @property
+    def times_match(self) -> bool:
+        """Whether an item's time in the history is also the time at which its event occurred, so that what is stored of
+        a stretch of time can be held against what the history lists of it. So it is where ingest reads the time first
+        where the history has it: the payload is the item itself, and the first reference is the same. Where the payload
+        is only a part of the item its times are its own, and where another reference comes first, such as a header that
+        only webhooks have, the same event would be dated one way when pushed and another when pulled."""
+        history, times = self.history, self.fields.occurred_time
+        if history is None:
+            return False
+        return not history.payload and bool(history.time) and times[:1] == (history.time,)
 
 
 class PlatformMalformed(ValueError):
@@ -205,6 +197,14 @@ def parse_platform(toml: bytes, file: str, *, own: bool = False) -> Platform:
     except ValueError as error:
         raise PlatformMalformed(file, str(error)) from None
     return platform
+
+
+def with_history(own: Platform) -> Platform:
+    """A company's own mapping as a sync uses it: without a `[history]` it has that of the built-in one of its name."""
+    built_in = platforms().get(own.name)
+    if own.history is not None or built_in is None or built_in.history is None:
+        return own
+    return msgspec.structs.replace(own, history=built_in.history)
 
 
 def _decoded(toml: bytes) -> Platform:
@@ -273,6 +273,13 @@ def _check(platform: Platform) -> None:
             raise ValueError(f"{place}: header:{reference.name} proves the sender; only [signature] may read it")
         if isinstance(reference, Query):
             raise ValueError(f"{place}: query:{reference.name} is not kept for a retry; only [signature] may read it")
+    if platform.history:
+        check_history(platform.history)
+        if platform.history.item_headers and platform.signature:
+            # Over gRPC, too, what comes with headers to a source that has a secret must be signed.
+            raise ValueError("history.item_headers: ingest would ask for the platform's signature beside them")
+        if secret := next((name for name in platform.history.item_headers if name in SECRET_HEADERS), None):
+            raise ValueError(f"history.item_headers: {secret} is nothing to hand on")
 
 
 def _check_own(platform: Platform) -> None:
