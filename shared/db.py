@@ -16,6 +16,7 @@ Pool: TypeAlias = "asyncpg.Pool[Any]"
 
 # The connection is gone, or the server is coming or going: nothing that the statement itself could help.
 # QueryCanceledError is a statement_timeout, LockNotAvailableError a lock_timeout: a server too busy to answer.
+# IdleInTransactionSessionTimeoutError is what a process finds that was frozen in the middle of a transaction.
 UNAVAILABLE = (
     OSError,
     asyncpg.PostgresConnectionError,
@@ -24,6 +25,7 @@ UNAVAILABLE = (
     asyncpg.CrashShutdownError,
     asyncpg.TooManyConnectionsError,
     asyncpg.QueryCanceledError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.LockNotAvailableError,
     asyncpg.DeadlockDetectedError,
     asyncpg.OutOfMemoryError,

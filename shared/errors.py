@@ -191,12 +191,28 @@ class SourceExists(HooklineError):
         super().__init__(f"the company has a source named {source} already", source=source)
 
 
+class ScheduleNotFound(HooklineError):
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = ErrorReason.ERROR_REASON_SCHEDULE_NOT_FOUND
+
+    def __init__(self, source: str) -> None:
+        super().__init__(f"{source} has no schedule; start one first", source=source)
+
+
 class SyncRunActive(HooklineError):
     code = grpc.StatusCode.FAILED_PRECONDITION
     reason = ErrorReason.ERROR_REASON_SYNC_RUN_ACTIVE
 
     def __init__(self, source: str) -> None:
         super().__init__(f"a run of {source} is active; cancel it first", source=source)
+
+
+class SyncQueueFull(HooklineError):
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    reason = ErrorReason.ERROR_REASON_SYNC_QUEUE_FULL
+
+    def __init__(self, source: str, most: int) -> None:
+        super().__init__(f"{most} runs of {source} are queued already; wait for one, or cancel one", source=source)
 
 
 class SyncRunNotFound(HooklineError):
@@ -237,6 +253,30 @@ class SigningSecretNotFound(HooklineError):
 
     def __init__(self, source: str) -> None:
         super().__init__(f"the company has no signing secret for {source}", source=source)
+
+
+class AlertChannelNotFound(HooklineError):
+    code = grpc.StatusCode.NOT_FOUND
+    reason = ErrorReason.ERROR_REASON_ALERT_CHANNEL_NOT_FOUND
+
+    def __init__(self, channel: str) -> None:
+        super().__init__(f"the company has no alert channel named {channel}", channel=channel)
+
+
+class AlertChannelExists(HooklineError):
+    code = grpc.StatusCode.ALREADY_EXISTS
+    reason = ErrorReason.ERROR_REASON_ALERT_CHANNEL_EXISTS
+
+    def __init__(self, channel: str) -> None:
+        super().__init__(f"the company has an alert channel named {channel} already", channel=channel)
+
+
+class MailNotSetUp(HooklineError):
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = ErrorReason.ERROR_REASON_MAIL_NOT_SET_UP
+
+    def __init__(self) -> None:
+        super().__init__("this server has no mail server to send by; the operator sets HOOKLINE_SMTP_URL")
 
 
 class InternalError(HooklineError):

@@ -93,7 +93,7 @@ CREATE TABLE hookline.alert_deliveries (
     company_id text NOT NULL COLLATE pg_catalog."C",
     delivery_id uuid NOT NULL,
     channel text NOT NULL COLLATE pg_catalog."C",
-    alert_id uuid,
+    alert_id uuid NOT NULL,
     news text NOT NULL,
     create_time timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     attempts integer DEFAULT 0 NOT NULL,
@@ -101,8 +101,7 @@ CREATE TABLE hookline.alert_deliveries (
     delivered_time timestamp with time zone,
     error text,
     CONSTRAINT alert_deliveries_end CHECK (((delivered_time IS NULL) OR (next_attempt_time IS NULL))),
-    CONSTRAINT alert_deliveries_news_check CHECK ((news = ANY (ARRAY['opened'::text, 'resolved'::text, 'test'::text]))),
-    CONSTRAINT alert_deliveries_test CHECK (((news = 'test'::text) = (alert_id IS NULL)))
+    CONSTRAINT alert_deliveries_news_check CHECK ((news = ANY (ARRAY['opened'::text, 'resolved'::text])))
 );
 
 CREATE TABLE hookline.alerts (

@@ -134,8 +134,23 @@ class Settings(BaseSettings):
     """Runs that one worker process works on at the same time."""
     sync_retry_seconds: float = Field(default=0.5, gt=0, le=60)
     """The first wait after a platform's failure; the following ones double, with jitter, up to 60 times it."""
+    sync_silence_seconds: float = Field(default=30, gt=0, le=300)
+    """How long a platform may say nothing in the middle of an answer, or before it, until it is asked again."""
+    sync_failures_alert: int = Field(default=3, ge=1, le=1000)
+    """How many runs of a source fail in a row before that is an alert of its own."""
+    sync_overdue_seconds: float = Field(default=300, gt=0, le=86400)
+    """How late a run that is due by schedule may be made, and begun, before that is an alert."""
+    alert_retry_seconds: float = Field(default=10, gt=0, le=600)
+    """The first wait after an alert could not be delivered; the following ones triple, with jitter. Ten tries, over
+    about a day."""
+    smtp_url: str = ""
+    """The mail server that alerts are sent by: `smtp://user:password@host:587` (STARTTLS), or `smtps://host:465`. Plain
+    SMTP is spoken only to a server on this machine. Empty: alerts can't go to e-mail addresses."""
+    smtp_from: str = ""
+    """The address that alerts are sent from. Required with `smtp_url`."""
     allow_loopback_sources: bool = False
-    """Allows sources on this machine over plain http, such as the sandbox shop. For development only."""
+    """Allows sources, and webhooks for alerts, on this machine over plain http, such as the sandbox shop. For
+    development only."""
 
     @model_validator(mode="after")
     def _with_public_url(self) -> Self:

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,9 +29,16 @@ if TYPE_CHECKING:
     from hookline.sync.v1.sync_service_pb2_grpc import SyncServiceAsyncStub
 
 COMPANY, SOURCE = "acme", "loja"
-ENDED = (pb.SYNC_RUN_STATE_SUCCEEDED, pb.SYNC_RUN_STATE_FAILED, pb.SYNC_RUN_STATE_CANCELLED)
+ENDED = (
+    pb.SYNC_RUN_STATE_SUCCEEDED,
+    pb.SYNC_RUN_STATE_INCOMPLETE,
+    pb.SYNC_RUN_STATE_FAILED,
+    pb.SYNC_RUN_STATE_CANCELLED,
+)
 NOWHERE = "redis://127.0.0.1:1/0"
 """A Redis that is away."""
+AWAY = "127.0.0.1:1"
+"""An ingest that is."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,7 @@ async def valkey() -> AsyncIterator[EmbeddedValkey]:
 async def syncing(database_url: str, redis_url: str = NOWHERE, **settings: Any) -> AsyncIterator[Syncing]:
     """Runs a sync service until the block ends. No worker and no scheduler."""
     address = free_address()
-    settings = {"redis_url": redis_url, "allow_loopback_sources": True, **settings}
+    settings = {"redis_url": redis_url, "allow_loopback_sources": True, "ingest_address": AWAY, **settings}
     async with _running(sync_main, address, database_url, sync_address=address, **settings) as running:
         yield Syncing(*running, stub=SyncServiceStub(running[1]))
 
@@ -112,12 +119,13 @@ class Whole:
 @asynccontextmanager
 async def whole(database_url: str, shop: SandboxShop, **settings: Any) -> AsyncIterator[Whole]:
     """Everything, and a source of the shop. Leases of 5 s, waits a hundredth of what they usually are."""
-    settings = {"sync_lease": 5, "sync_retry_seconds": 0.005, **settings}
+    settings = {"sync_lease": 5, "sync_retry_seconds": 0.005, "allow_loopback_sources": True, **settings}
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(shop)
         server = await stack.enter_async_context(valkey())
         ingest = await stack.enter_async_context(ingesting(database_url))
-        sync = await stack.enter_async_context(syncing(database_url, server.url, **settings))
+        served = syncing(database_url, server.url, ingest_address=ingest.address, **settings)
+        sync = await stack.enter_async_context(served)
         told = Settings(
             database_url=database_url,
             redis_url=server.url,
@@ -197,7 +205,8 @@ async def make_source(connection: Connection, company: str = COMPANY, source: st
 
 async def make_run(connection: Connection, company: str = COMPANY, source: str = SOURCE, **columns: Any) -> uuid.UUID:
     """A run, made as the service does and then given other columns: values, or SQL in a one-element list."""
-    found = await run_store.create_run(connection, company, source, None, 1)
+    wish = run_store.Wish(start_time=datetime.now(UTC) - timedelta(days=1))
+    found = await run_store.create_run(connection, company, source, None, wish)
     assert found is not None
     run, created = found
     assert created

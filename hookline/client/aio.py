@@ -9,6 +9,7 @@ from typing import Self
 import grpc
 
 from hookline.client import requests
+from hookline.client.aio_alerts import AlertCalls
 from hookline.client.aio_endpoints import EndpointCalls
 from hookline.client.aio_export import ExportCalls
 from hookline.client.aio_platforms import PlatformCalls
@@ -31,12 +32,13 @@ from hookline.ingest.v1.ingest_service_pb2 import (
     MarkEventsResponse,
 )
 from hookline.ingest.v1.ingest_service_pb2_grpc import IngestServiceStub
+from hookline.sync.v1.alert_service_pb2_grpc import AlertServiceStub
 from hookline.sync.v1.sync_service_pb2_grpc import SyncServiceStub
 
 _Outbox = asyncio.Queue[IngestEventStreamRequest | None]
 
 
-class AsyncClient(EndpointCalls, ExportCalls, PlatformCalls, QuarantineCalls, QueryCalls, SyncCalls):
+class AsyncClient(AlertCalls, EndpointCalls, ExportCalls, PlatformCalls, QuarantineCalls, QueryCalls, SyncCalls):
     """Talks to Hookline; arguments, errors and all else are those of `Client`. An async context manager.
 
     To be made inside the event loop that uses it. An iterator that is not read to its end should be closed
@@ -65,6 +67,7 @@ class AsyncClient(EndpointCalls, ExportCalls, PlatformCalls, QuarantineCalls, Qu
         self._query_stub = EventQueryServiceStub(self._channels[1])
         self._export_stub = ExportServiceStub(self._channels[1])
         self._sync_stub = SyncServiceStub(self._channels[2])
+        self._alert_stub = AlertServiceStub(self._channels[2])
 
     async def close(self) -> None:
         """Closes the connections; calls under way end with an error."""
@@ -103,11 +106,12 @@ class AsyncClient(EndpointCalls, ExportCalls, PlatformCalls, QuarantineCalls, Qu
         query: str = "",
         batch_size: int = 500,
         progress: Callable[[IngestSummary], object] | None = None,
+        on_result: Callable[[int, IngestResult], object] | None = None,
     ) -> IngestSummary:
         """Stores events in batches over one stream: see `Client.ingest_many`. `events` may be asynchronous."""
         common = requests.incoming_event(b"", platform, source, headers, query)
         batches = _cut(Batcher(company, common, batch_size), events)
-        job, retry = IngestJob(), Retry(self._ingest_service)
+        job, retry = IngestJob(on_result), Retry(self._ingest_service)
         while True:
             outbox: _Outbox = asyncio.Queue()
             call = self._ingest_stub.IngestEventStream(_until_none(outbox))

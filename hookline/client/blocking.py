@@ -10,6 +10,7 @@ from typing import Protocol, Self
 import grpc
 
 from hookline.client import requests
+from hookline.client.blocking_alerts import AlertCalls
 from hookline.client.blocking_endpoints import EndpointCalls
 from hookline.client.blocking_export import ExportCalls
 from hookline.client.blocking_platforms import PlatformCalls
@@ -32,6 +33,7 @@ from hookline.ingest.v1.ingest_service_pb2 import (
     MarkEventsResponse,
 )
 from hookline.ingest.v1.ingest_service_pb2_grpc import IngestServiceStub
+from hookline.sync.v1.alert_service_pb2_grpc import AlertServiceStub
 from hookline.sync.v1.sync_service_pb2_grpc import SyncServiceStub
 
 
@@ -40,7 +42,7 @@ class _AckStream(Protocol):
     def cancel(self) -> object: ...
 
 
-class Client(EndpointCalls, ExportCalls, PlatformCalls, QuarantineCalls, QueryCalls, SyncCalls):
+class Client(AlertCalls, EndpointCalls, ExportCalls, PlatformCalls, QuarantineCalls, QueryCalls, SyncCalls):
     """Talks to Hookline. A context manager; threads may share one. Use `AsyncClient` under asyncio.
 
     `ingest`, `export` and `sync` are addresses, "host:port"; else HOOKLINE_INGEST_ADDRESS, HOOKLINE_EXPORT_ADDRESS and
@@ -75,6 +77,7 @@ class Client(EndpointCalls, ExportCalls, PlatformCalls, QuarantineCalls, QueryCa
         self._query_stub = EventQueryServiceStub(self._channels[1])
         self._export_stub = ExportServiceStub(self._channels[1])
         self._sync_stub = SyncServiceStub(self._channels[2])
+        self._alert_stub = AlertServiceStub(self._channels[2])
 
     def close(self) -> None:
         """Closes the connections; calls under way end with an error."""
@@ -119,6 +122,7 @@ class Client(EndpointCalls, ExportCalls, PlatformCalls, QuarantineCalls, QueryCa
         query: str = "",
         batch_size: int = 500,
         progress: Callable[[IngestSummary], object] | None = None,
+        on_result: Callable[[int, IngestResult], object] | None = None,
     ) -> IngestSummary:
         """Stores events in batches over one stream, at most 8 batches ahead of the acknowledgements; takes from
         `events` only as fast as they are stored, and waits for a batch to fill up.
@@ -126,12 +130,13 @@ class Client(EndpointCalls, ExportCalls, PlatformCalls, QuarantineCalls, QueryCa
         An event is its payload, with what else is given here; or an IncomingEvent, which is sent as it is.
 
         A broken stream is opened again, and what was not acknowledged is sent again: nothing is lost, and what had
-        been stored is counted as a duplicate. `progress` gets the counts so far after each acknowledgement.
+        been stored is counted as a duplicate. `progress` gets the counts so far after each acknowledgement,
+        `on_result` each event's position, counted from 0, and what became of it.
         When it raises, what was acknowledged is stored, and sending all of `events` again is safe.
         """
         common = requests.incoming_event(b"", platform, source, headers, query)
         batches = _cut(Batcher(company, common, batch_size), events)
-        job, retry = IngestJob(), Retry(self._ingest_service)
+        job, retry = IngestJob(on_result), Retry(self._ingest_service)
         while True:
             outbox: SimpleQueue[IngestEventStreamRequest | None] = SimpleQueue()
             call = self._ingest_stub.IngestEventStream(_until_none(outbox))

@@ -1,6 +1,7 @@
 """Ingest of many events, without the transport: cutting batches, keeping what is not acknowledged, counting results."""
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -124,11 +125,12 @@ class IngestJob:
     """The state of one ingest over however many streams it takes: what is on its way, and what has come of the rest.
 
     The first batch of each stream goes alone. A server that refuses all of it is then heard at once, and one that has
-    just come back is not flooded.
+    just come back is not flooded. `on_result` is told each event's position and result, once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_result: Callable[[int, IngestResult], object] | None = None) -> None:
         self.summary = IngestSummary()
+        self._on_result = on_result
         self._unacknowledged: deque[Batch] = deque()
         self._again: deque[Batch] = deque()
         self._window = 1
@@ -157,7 +159,7 @@ class IngestJob:
         """Notes a batch as sent; False when it must not be, because no message can hold it (it is counted then)."""
         # Only a batch of one event can be this large.
         if len(batch.request.events[0].payload) > MAX_PAYLOAD_BYTES or batch.request.ByteSize() > MAX_MESSAGE_BYTES:
-            self.summary.count(batch.first, _TOO_LARGE)
+            self._count(batch.first, _TOO_LARGE)
             return False
         self._unacknowledged.append(batch)
         return True
@@ -172,9 +174,14 @@ class IngestJob:
                 f"batch {number} with {size} was next."
             )
         for position, result in enumerate(response.results, expected.first):
-            self.summary.count(position, result)
+            self._count(position, result)
         self._unacknowledged.popleft()
         self._window = WINDOW
+
+    def _count(self, position: int, result: IngestResult) -> None:
+        self.summary.count(position, result)
+        if self._on_result:
+            self._on_result(position, result)
 
 
 _TOO_LARGE = IngestResult(

@@ -2,11 +2,16 @@
 lease writes anything."""
 
 import uuid
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
+from services.sync import ending, reconciling, run_log
+from services.sync.alert_store import FAILURES_ALERT
+from services.sync.reconciling import Reconciliation
+from services.sync.run_log import Line
 from services.sync.run_store import State
 from services.sync.statements import sql
 from shared.db import Connection
@@ -19,20 +24,72 @@ class Claim(msgspec.Struct, frozen=True):
     run_id: uuid.UUID
     source: str
     start_time: datetime
+    until_time: datetime | None
+    known_until_time: datetime | None
+    """What runs before had read up to."""
     attempt: int
     failures: int
     """Attempts that have failed since the last page was stored."""
     cursor: str | None
+    pages: int
+    said: int | None
+    retries: int
+    time_left: timedelta
+    """To the run's deadline."""
+    logged: int
+    """Entries of its log."""
 
 
-class Counts(msgspec.Struct, frozen=True):
-    """What one page added."""
+class Progress(msgspec.Struct, frozen=True):
+    """How far a run has come, as a whole."""
 
-    fetched: int
-    accepted: int
-    duplicates: int
-    quarantined: int
-    rejected: int
+    cursor: str
+    windows_done: int
+    window_start_time: datetime
+    window_until_time: datetime | None
+    synced_time: datetime | None
+    """None: as far as before."""
+    said: int | None
+    retries: int
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """What pages brought: one page, unless told."""
+
+    pages: int = 1
+    fetched: int = 0
+    accepted: int = 0
+    duplicates: int = 0
+    quarantined: int = 0
+    rejected: int = 0
+    late: int = 0
+    item_ids: Sequence[str] = ()
+    event_ids: Sequence[str | None] = ()
+    problems: Mapping[str, Mapping[str, str]] = {}
+    """By the id of an item that was not stored: reason and message."""
+
+    @classmethod
+    def together(cls, parts: Sequence["Stored"]) -> "Stored":
+        """What pages have brought that follow one another."""
+        return cls(
+            **{name: sum(getattr(part, name) for part in parts) for name in _COUNTS},
+            item_ids=[item_id for part in parts for item_id in part.item_ids],
+            event_ids=[event_id for part in parts for event_id in part.event_ids],
+            problems={item_id: why for part in parts for item_id, why in part.problems.items()},
+        )
+
+
+_COUNTS = ("pages", "fetched", "accepted", "duplicates", "quarantined", "rejected", "late")
+
+
+class End(msgspec.Struct, frozen=True):
+    """How an attempt ends."""
+
+    state: State
+    error: str | None = None
+    retry_in: timedelta | None = None
+    found: Reconciliation | None = None
+    gap: str | None = None
 
 
 async def claim_run(connection: Connection, company_id: str, run_id: uuid.UUID, lease: timedelta) -> Claim | None:
@@ -41,25 +98,49 @@ async def claim_run(connection: Connection, company_id: str, run_id: uuid.UUID, 
     return Claim(company_id=company_id, run_id=run_id, **rows[0]) if rows else None
 
 
-async def extend_lease(connection: Connection, claim: Claim, lease: timedelta) -> bool | None:
+async def extend_lease(
+    connection: Connection, claim: Claim, lease: timedelta, retries: int = 0, lines: Sequence[Line] = ()
+) -> bool | None:
     """Whether the run is to be cancelled; None when it is no longer this worker's."""
-    rows = await sql.fetch(connection, "extend_lease", lease=lease, **_fence(claim))
+    rows = await sql.fetch(
+        connection, "extend_lease", lease=lease, retries=retries, **run_log.columns(lines), **_fence(claim)
+    )
     return bool(rows[0]["cancel_requested"]) if rows else None
 
 
-async def checkpoint(
-    connection: Connection, claim: Claim, cursor: str, synced_time: datetime | None, counts: Counts, retries: int
+async def note_windows(
+    connection: Connection, claim: Claim, windows: int, done: int, start: datetime, until: datetime | None
 ) -> bool:
-    """Notes a page that ingest has acknowledged; the same page again changes nothing. False: the run is no longer this
-    worker's."""
+    """Notes how the span is cut, and which window is next. False: the run is no longer this worker's."""
+    return bool(
+        await sql.fetch(
+            connection,
+            "note_windows",
+            windows=windows,
+            windows_done=done,
+            window_start_time=start,
+            window_until_time=until,
+            **_fence(claim),
+        )
+    )
+
+
+async def checkpoint(
+    connection: Connection, claim: Claim, page: int, progress: Progress, stored: Stored, lines: Sequence[Line] = ()
+) -> bool:
+    """Notes pages that ingest has acknowledged, `page` being the last one's number, counted from 1 within the run; the
+    same pages again change nothing. False: the run is no longer this worker's."""
     return bool(
         await sql.fetch(
             connection,
             "checkpoint",
-            cursor=cursor,
-            synced_time=synced_time,
-            retries=retries,
-            **msgspec.structs.asdict(counts),
+            page=page,
+            **{name: getattr(progress, name) for name in Progress.__struct_fields__},
+            **{name: getattr(stored, name) for name in _COUNTS},
+            item_ids=stored.item_ids,
+            event_ids=stored.event_ids,
+            problems=msgspec.json.encode(stored.problems),
+            **run_log.columns(lines),
             **_fence(claim),
         )
     )
@@ -68,18 +149,34 @@ async def checkpoint(
 async def leave_run(
     connection: Connection,
     claim: Claim,
-    state: State,
-    *,
-    error: str | None = None,
-    retry_in: timedelta | None = None,
+    end: End,
     retries: int = 0,
+    lines: Sequence[Line] = (),
+    *,
+    failures_alert: int = FAILURES_ALERT,
 ) -> bool:
-    """Ends this worker's attempt. False: the run is no longer this worker's."""
-    return bool(
-        await sql.fetch(
-            connection, "leave_run", state=state, error=error, retry_in=retry_in, retries=retries, **_fence(claim)
+    """Ends this worker's attempt, and with it what ends with the run. False: the run is no longer this worker's."""
+    async with connection.transaction():
+        if end.state.has_ended:
+            await ending.lock_source(connection, claim.company_id, claim.run_id)
+        left = await sql.fetch(
+            connection,
+            "leave_run",
+            state=end.state,
+            error=end.error,
+            retry_in=end.retry_in,
+            retries=retries,
+            **run_log.columns(lines),
+            **_fence(claim),
         )
-    )
+        if left and end.found:
+            await reconciling.store(connection, claim.company_id, claim.run_id, end.found)
+        if left and end.state.has_ended:
+            key = (claim.company_id, claim.source, claim.run_id)
+            await ending.finish(
+                connection, *key, end.state, error=end.error, gap=end.gap, failures_alert=failures_alert
+            )
+    return bool(left)
 
 
 def _fence(claim: Claim) -> dict[str, Any]:

@@ -5,14 +5,17 @@ import uuid
 from collections.abc import AsyncIterator
 
 from hookline.sync.v1 import sync_service_pb2 as pb
-from services.sync import conversion, reaper_store, run_store, source_store
+from services.sync import ending, reaper_store, reconciling, run_conversion, run_log, run_store, source_store
 from services.sync.doorbell import Doorbell
-from services.sync.run_store import Run
+from services.sync.run_store import Run, Wish
 from shared import db, page_tokens, requests
 from shared.errors import InvalidField, ServerStopping, SourceNotFound, SyncRunNotFound, Violation
 from shared.interceptors import Context
 
 WATCH_SECONDS = 0.5
+"""How often a watched run is looked at."""
+SHOW_SECONDS = 0.1
+"""The same while it changes: as often as anyone can see."""
 
 
 class RunServicer:
@@ -24,15 +27,15 @@ class RunServicer:
 
     async def TriggerSync(self, request: pb.TriggerSyncRequest, context: Context) -> pb.TriggerSyncResponse:
         company_id = requests.company(request.company_id)
-        conversion.check_trigger(request)
+        wish = run_conversion.to_wish(request)
         async with db.acquired(self._pool) as connection:
             name = await self._only_source(connection, company_id) if not request.source else request.source
             requests.source(name)
-            run, created = await self._run_for(connection, company_id, name, request)
-        if created and await self._doorbell.ring(company_id, run.run_id):
+            run, created = await self._run_for(connection, company_id, name, request.request_id or None, wish)
+        if created and not run.behind and await self._doorbell.ring(company_id, run.run_id):
             async with db.acquired(self._pool) as connection:
                 await reaper_store.note_kick(connection, company_id, run.run_id)
-        return pb.TriggerSyncResponse(run=conversion.from_run(run), created=created)
+        return pb.TriggerSyncResponse(run=run_conversion.from_run(run), created=created)
 
     async def GetSyncStatus(self, request: pb.GetSyncStatusRequest, context: Context) -> pb.GetSyncStatusResponse:
         company_id = requests.company(request.company_id)
@@ -44,12 +47,12 @@ class RunServicer:
             runs = await run_store.source_runs(connection, company_id)
             health = await run_store.source_health(connection, company_id)
         return pb.GetSyncStatusResponse(
-            sources=[conversion.from_status(source, runs, health.get(source.source)) for source in sources]
+            sources=[run_conversion.from_status(source, runs, health.get(source.source)) for source in sources]
         )
 
     async def GetSyncRun(self, request: pb.GetSyncRunRequest, context: Context) -> pb.GetSyncRunResponse:
         company_id, run_id = requests.company(request.company_id), requests.uuid_of(request.run_id, "run_id")
-        return pb.GetSyncRunResponse(run=conversion.from_run(await self._get_run(company_id, run_id)))
+        return pb.GetSyncRunResponse(run=run_conversion.from_run(await self._get_run(company_id, run_id)))
 
     async def ListSyncRuns(self, request: pb.ListSyncRunsRequest, context: Context) -> pb.ListSyncRunsResponse:
         company_id = requests.company(request.company_id)
@@ -61,28 +64,61 @@ class RunServicer:
             runs = await run_store.list_runs(connection, company_id, source, before, page_size + 1)
         page = runs[:page_size]
         return pb.ListSyncRunsResponse(
-            runs=[conversion.from_run(run) for run in page],
+            runs=[run_conversion.from_run(run) for run in page],
             next_page_token=page_tokens.encode(page[-1].run_id, *tie) if len(runs) > page_size else "",
         )
 
     async def CancelSyncRun(self, request: pb.CancelSyncRunRequest, context: Context) -> pb.CancelSyncRunResponse:
         company_id, run_id = requests.company(request.company_id), requests.uuid_of(request.run_id, "run_id")
         async with db.acquired(self._pool) as connection:
-            run = await run_store.cancel_run(connection, company_id, run_id)
-        return pb.CancelSyncRunResponse(run=conversion.from_run(run or await self._get_run(company_id, run_id)))
+            await ending.cancel_run(connection, company_id, run_id)
+        return pb.CancelSyncRunResponse(run=run_conversion.from_run(await self._get_run(company_id, run_id)))
 
     async def WatchSyncRun(
         self, request: pb.WatchSyncRunRequest, context: Context
     ) -> AsyncIterator[pb.WatchSyncRunResponse]:
         company_id, run_id = requests.company(request.company_id), requests.uuid_of(request.run_id, "run_id")
-        shown: Run | None = None
-        while shown is None or not shown.state.has_ended:
+        shown: pb.SyncRun | None = None
+        has_ended = False
+        while not has_ended:
             run = await self._get_run(company_id, run_id)
-            if run != shown:
-                shown = run
-                yield pb.WatchSyncRunResponse(run=conversion.from_run(run))
-            elif await self._stops_within(WATCH_SECONDS):
+            message, has_ended = run_conversion.from_run(run), run.state.has_ended
+            pause = WATCH_SECONDS
+            if message != shown:
+                shown, pause = message, SHOW_SECONDS
+                yield pb.WatchSyncRunResponse(run=message)
+            if not has_ended and await self._stops_within(pause):
                 raise ServerStopping
+
+    async def ListSyncRunLog(self, request: pb.ListSyncRunLogRequest, context: Context) -> pb.ListSyncRunLogResponse:
+        company_id, run_id = requests.company(request.company_id), requests.uuid_of(request.run_id, "run_id")
+        page_size = requests.page_size(request.page_size, default=100, most=1000)
+        tie = ("ListSyncRunLog", company_id, run_id)
+        after = page_tokens.decode(request.page_token, int, *tie) or 0
+        await self._get_run(company_id, run_id)
+        async with db.acquired(self._pool) as connection:
+            entries = await run_log.list_entries(connection, company_id, run_id, after, page_size + 1)
+        page = entries[:page_size]
+        return pb.ListSyncRunLogResponse(
+            entries=[run_conversion.from_entry(entry) for entry in page],
+            next_page_token=page_tokens.encode(page[-1].entry, *tie) if len(entries) > page_size else "",
+        )
+
+    async def ListSyncDifferences(
+        self, request: pb.ListSyncDifferencesRequest, context: Context
+    ) -> pb.ListSyncDifferencesResponse:
+        company_id, run_id = requests.company(request.company_id), requests.uuid_of(request.run_id, "run_id")
+        page_size = requests.page_size(request.page_size, default=100, most=1000)
+        tie = ("ListSyncDifferences", company_id, run_id)
+        after = page_tokens.decode(request.page_token, int, *tie) or 0
+        await self._get_run(company_id, run_id)
+        async with db.acquired(self._pool) as connection:
+            found = await reconciling.list_differences(connection, company_id, run_id, after, page_size + 1)
+        page = found[:page_size]
+        return pb.ListSyncDifferencesResponse(
+            differences=[run_conversion.from_difference(difference) for _, difference in page],
+            next_page_token=page_tokens.encode(page[-1][0], *tie) if len(found) > page_size else "",
+        )
 
     async def _stops_within(self, seconds: float) -> bool:
         try:
@@ -98,16 +134,14 @@ class RunServicer:
         return sources[0].source
 
     async def _run_for(
-        self, connection: db.Connection, company_id: str, source: str, request: pb.TriggerSyncRequest
+        self, connection: db.Connection, company_id: str, source: str, request_id: str | None, wish: Wish
     ) -> tuple[Run, bool]:
         # Nothing made and nothing found: a run ended in between, or there is no source.
         for _ in range(10):
-            found = await run_store.create_run(
-                connection, company_id, source, request.request_id or None, request.days_back
-            )
+            found = await run_store.create_run(connection, company_id, source, request_id, wish)
             if found is not None:
                 return found
-            if await source_store.source_secret(connection, company_id, source) is None:
+            if await source_store.get_source(connection, company_id, source) is None:
                 break
         raise SourceNotFound(source)
 

@@ -1,67 +1,60 @@
-"""Works on a run: pages of history into ingest, a checkpoint after each, for as long as the lease holds."""
+"""Works on runs: claims one, pulls it, reconciles it, and ends each attempt in a state that is true."""
 
 import asyncio
 import time
 import uuid
-from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, TypeVar
 
-import aiohttp
 import structlog
 
-from hookline.client import AsyncClient, HooklineError, IngestSummary, Unavailable
-from services.sync import attempt_store, source_store
-from services.sync.attempt_store import Claim, Counts
-from services.sync.connector import Connector, Endpoint, TryLater, backoff
-from services.sync.history import Cursor, HistoryPage, Refused
+from hookline.client import AsyncClient, HooklineError, Unavailable
+from services.sync import attempt_store, reconciling, source_store
+from services.sync.alert_store import FAILURES_ALERT
+from services.sync.attempt_store import End
+from services.sync.connectors import Connector, Refused, TryLater
+from services.sync.connectors.backoff import backoff
+from services.sync.holding import Cancelled, Fenced, Hold
+from services.sync.pulling import Pull, ended
 from services.sync.run_store import State
+from services.sync.source_store import Secret
 from shared import db, logs
 from shared.errors import DatabaseUnavailable, OperatorError
-from shared.platforms import platforms
-from shared.vault import Vault
+from shared.platforms import Platform
 
 FAILURES = 8
 """Attempts that may fail in a row without a page stored; then the run ends as failed. Each reads on from the last
 checkpoint."""
-PAGES_UNDER_WAY = 4
-"""Pages of a run that ingest is storing at the same time: it commits them together."""
 FIRST_RUN_WAIT = 60
 """The wait before a run's second attempt, in units of the first wait of a page."""
 _HAND_BACK_SECONDS = 4
+DEFECT = "A defect of Hookline; the worker's log says more."
 
 _log = structlog.get_logger()
-T = TypeVar("T")
 
-
-class _Fenced(Exception):
-    """The run is no longer this worker's: it writes nothing more."""
-
-
-class _Cancelled(Exception):
-    """Someone has asked for the run to be cancelled."""
+Opening = Callable[[Secret, Platform], Connector]
+"""Makes the connector of a source. Raises Refused and OperatorError."""
 
 
 class Runner:
-    """Works on runs for one worker process. Ends each attempt in a state that is true."""
+    """Works on runs for one worker process. `opening` makes connectors; `first_wait`: see settings."""
 
     def __init__(
         self,
         pool: db.Pool,
         ingest: AsyncClient,
-        session: aiohttp.ClientSession,
-        vault: Vault,
+        opening: Opening,
         *,
         lease: float,
         first_wait: float,
+        failures_alert: int = FAILURES_ALERT,
     ) -> None:
-        self._pool = pool
-        self._ingest = ingest
-        self._session = session
-        self._vault = vault
-        self._lease = lease
-        self._first_wait = first_wait
+        self.pool = pool
+        self.ingest = ingest
+        self.opening = opening
+        self.lease = lease
+        self.first_wait = first_wait
+        self.failures_alert = failures_alert
         self._running: set[asyncio.Task[None]] = set()
 
     async def run(self, company_id: str, run_id: uuid.UUID) -> None:
@@ -86,192 +79,124 @@ class Runner:
         structlog.contextvars.bind_contextvars(company_id=company_id, run_id=str(run_id))
         try:
             asked = time.monotonic()
-            async with db.acquired(self._pool) as connection:
-                claim = await attempt_store.claim_run(connection, company_id, run_id, timedelta(seconds=self._lease))
+            async with db.acquired(self.pool) as connection:
+                claim = await attempt_store.claim_run(connection, company_id, run_id, timedelta(seconds=self.lease))
             if claim is not None:
-                await _Attempt(self, claim, asked + self._lease).work()
+                await _Attempt(self, Hold(self.pool, claim, self.lease, asked + self.lease)).work()
         except DatabaseUnavailable as error:
             # The lease runs out, and another worker begins where the last checkpoint is.
             _log.warning("run_left", **logs.describe(error))
-        except _Fenced:
+        except Fenced:
             _log.warning("run_lost", reason="the lease ran out, and another worker may have the run")
 
 
 class _Attempt:
-    """One worker's hold on a run."""
+    """One worker's work on a run."""
 
-    def __init__(self, runner: Runner, claim: Claim, held_until: float) -> None:
-        self._pool = runner._pool
-        self._ingest = runner._ingest
-        self._session = runner._session
-        self._vault = runner._vault
-        self._first_wait = runner._first_wait
-        self._lease = runner._lease
-        self._claim = claim
-        # By this machine's own clock, which goes on while the process is frozen.
-        self._held_until = held_until
-        self._retries_noted = 0
-        self._failures = claim.failures
+    def __init__(self, runner: Runner, hold: Hold) -> None:
+        self._runner = runner
+        self._hold = hold
+        self._claim = hold.claim
 
     async def work(self) -> None:
-        """Works until the attempt ends, and writes how. Raises _Fenced when the run was lost."""
+        """Works until the attempt ends, and writes how. Raises Fenced when the run was lost."""
         _log.info("run_begun", source=self._claim.source, attempt=self._claim.attempt)
-        if self._failures >= FAILURES:
-            return await self._leave(State.FAILED, error=f"{FAILURES} workers in a row have died of it.")
-        async with db.acquired(self._pool) as connection:
-            secret = await source_store.source_secret(connection, self._claim.company_id, self._claim.source)
-        if secret is None:
-            raise _Fenced
-        history = platforms()[secret.platform].history if secret.platform in platforms() else None
-        if history is None:
-            return await self._leave(State.FAILED, error=f"There is no history of {secret.platform} any more.")
+        if self._claim.failures >= FAILURES:
+            return await self._leave(End(State.FAILED, f"{FAILURES} workers in a row have died of it."))
+        beating = asyncio.create_task(self._hold.keep())
+        pulling = asyncio.create_task(self._pull())
+        left = max(self._claim.time_left.total_seconds(), 0)
         try:
-            credential = self._vault.decrypt(secret.credential)
-        except OperatorError as error:
-            return await self._leave(State.FAILED, error=str(error))
-        endpoint = Endpoint(secret.base_url, credential, secret.parameters, history)
-        connector = Connector(self._session, endpoint, self._first_wait)
-        pulling = asyncio.create_task(self._pull(connector, secret.platform))
-        beating = asyncio.create_task(self._keep_lease())
-        try:
-            await asyncio.wait([pulling, beating], return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait([pulling, beating], return_when=asyncio.FIRST_COMPLETED, timeout=left)
             # The lease's loop only ends by an exception; what it says goes first.
             if beating.done():
                 beating.result()
-            pulling.result()
+            end = pulling.result() if done else End(State.FAILED, "It has not ended by its deadline.")
+            if not done:
+                await ended(pulling)
+            await self._leave(end)
         except asyncio.CancelledError:
-            await _ended(pulling, beating)
-            await self._leave(State.QUEUED, retries=self._new_retries(connector))
+            await ended(pulling, beating)
+            self._hold.lines.add("info", "HANDED_BACK", "The worker stops; another goes on with it.")
+            await self._leave(End(State.QUEUED))
             raise
-        except _Cancelled:
-            await _ended(pulling, beating)
-            await self._leave(State.CANCELLED, retries=self._new_retries(connector))
+        except Cancelled:
+            await ended(pulling, beating)
+            await self._leave(End(State.CANCELLED))
+        finally:
+            await ended(pulling, beating)
+        return None
+
+    async def _pull(self) -> End:
+        """Reads and reconciles; gives how the attempt ends. Raises Fenced and DatabaseUnavailable."""
+        try:
+            return await self._read()
         except Refused as error:
-            await self._leave(State.FAILED, error=str(error), retries=self._new_retries(connector))
-        except (TryLater, Unavailable) as error:
-            await self._try_later(str(error), self._new_retries(connector))
+            return End(State.FAILED, str(error))
+        except OperatorError as error:
+            return End(State.FAILED, str(error))
+        except TryLater as error:
+            return self._try_later(str(error), error.retry_after)
+        except Unavailable as error:
+            return self._try_later(str(error))
         except HooklineError as error:
-            message = f"Ingest refuses the events: {error}"
-            await self._leave(State.FAILED, error=message, retries=self._new_retries(connector))
-        except (_Fenced, DatabaseUnavailable):
+            return End(State.FAILED, f"Ingest refuses the events: {error}")
+        except (Fenced, DatabaseUnavailable):
             raise
         except Exception as error:
             # Our own mistake. Left to its lease, the run would be begun again for ever.
             _log.error("run_broke", **logs.describe(error))
-            await self._try_later("A defect of Hookline; the worker's log says more.", self._new_retries(connector))
-        else:
-            await self._leave(State.SUCCEEDED, retries=self._new_retries(connector))
-        finally:
-            await _ended(pulling, beating)
+            return self._try_later(DEFECT)
 
-    async def _try_later(self, error: str, retries: int) -> None:
-        failures = self._failures + 1
-        if failures >= FAILURES:
-            return await self._leave(State.FAILED, error=error, retries=retries)
-        wait = backoff(self._first_wait * FIRST_RUN_WAIT, failures)
-        await self._leave(State.WAITING, error=error, retry_in=timedelta(seconds=wait), retries=retries)
-        return None
-
-    async def _pull(self, connector: Connector, platform: str) -> None:
-        """Page after page. A few are being stored at the same time while the next is fetched; they are checkpointed in
-        their order, each as soon as it and those before it are stored."""
+    async def _read(self) -> End:
         claim = self._claim
-        cursor = Cursor.decode(claim.cursor) if claim.cursor else Cursor.start(claim.start_time)
-        fetching: asyncio.Task[HistoryPage] | None = asyncio.create_task(connector.page(cursor))
-        storing: deque[tuple[HistoryPage, asyncio.Task[IngestSummary]]] = deque()
-        failure: Exception | None = None
+        secret = await self._hold.while_held(
+            lambda connection: source_store.source_secret(connection, claim.company_id, claim.source)
+        )
+        if secret is None:
+            raise Fenced
+        name = secret.platform
+        platform = await self._hold.while_held(
+            lambda connection: source_store.platform_of(connection, claim.company_id, name)
+        )
+        if platform is None or platform.history is None:
+            raise Refused(f"There is no history of {name} any more.")
+        connector = self._runner.opening(secret, platform)
         try:
-            while fetching or storing:
-                awaited: list[asyncio.Task[Any]] = [storing[0][1]] if storing else []
-                if fetching and len(storing) < PAGES_UNDER_WAY:
-                    awaited.append(fetching)
-                await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
-                while storing and storing[0][1].done():
-                    page, stored = storing.popleft()
-                    await self._checkpoint(page, stored.result(), self._new_retries(connector))
-                if fetching and fetching.done() and len(storing) < PAGES_UNDER_WAY:
-                    try:
-                        page = fetching.result()
-                    except (Refused, TryLater) as error:
-                        # What was fetched before it is stored all the same.
-                        failure, fetching = error, None
-                        continue
-                    fetching = None
-                    if page.payloads:
-                        fetching = asyncio.create_task(connector.page(page.next_cursor))
-                        storing.append((page, asyncio.create_task(self._store(page, platform))))
-        finally:
-            await _ended(*([fetching] if fetching else []), *(task for _, task in storing))
-        if failure:
-            raise failure
-
-    async def _store(self, page: HistoryPage, platform: str) -> IngestSummary:
-        self._check_held()
-        return await self._ingest.ingest_many(
-            self._claim.company_id, page.payloads, platform=platform, source=self._claim.source, batch_size=1000
-        )
-
-    async def _checkpoint(self, page: HistoryPage, stored: IngestSummary, retries: int) -> None:
-        """Notes a page that ingest has acknowledged."""
-        counts = Counts(len(page.payloads), stored.accepted, stored.duplicates, stored.quarantined, stored.rejected)
-        cursor = page.next_cursor.encode()
-        noted = await self._while_held(
-            lambda connection: attempt_store.checkpoint(
-                connection, self._claim, cursor, page.synced_time, counts, retries
-            )
-        )
-        if not noted:
-            raise _Fenced
-        self._failures = 0
-
-    async def _keep_lease(self) -> None:
-        """Gives signs of life until the run is lost, or to be cancelled."""
-        while True:
-            await asyncio.sleep(min(1.0, self._lease / 3))
-            asked = time.monotonic()
-            cancel = await self._while_held(
-                lambda connection: attempt_store.extend_lease(connection, self._claim, timedelta(seconds=self._lease))
-            )
-            if cancel is None:
-                raise _Fenced
-            if cancel:
-                raise _Cancelled
-            self._held_until = asked + self._lease
-
-    async def _leave(
-        self, state: State, *, error: str | None = None, retry_in: timedelta | None = None, retries: int = 0
-    ) -> None:
-        left = await self._while_held(
-            lambda connection: attempt_store.leave_run(
-                connection, self._claim, state, error=error, retry_in=retry_in, retries=retries
-            )
-        )
-        if not left:
-            raise _Fenced
-        _log.info("run_left", state=state.value, attempt=self._claim.attempt)
-
-    async def _while_held(self, write: Callable[[db.Connection], Awaitable[T]]) -> T:
-        """Writes, again and again while the database is away, for as long as the lease holds."""
-        while True:
-            self._check_held()
+            pull = Pull(self._hold, connector, self._runner.ingest, name)
+            reading = asyncio.create_task(pull.pull())
             try:
-                async with db.acquired(self._pool) as connection:
-                    return await write(connection)
-            except DatabaseUnavailable:
-                await asyncio.sleep(0.2)
+                await asyncio.wait([reading, pull.overspent], return_when=asyncio.FIRST_COMPLETED)
+                (reading if reading.done() else pull.overspent).result()
+            finally:
+                await ended(reading, pull.overspent)
+        finally:
+            await connector.close()
+        return await self._reconcile(pull, compares=connector.times_match)
 
-    def _check_held(self) -> None:
-        if time.monotonic() >= self._held_until:
-            raise _Fenced
+    async def _reconcile(self, pull: Pull, *, compares: bool) -> End:
+        """How a run that has been read to its end ends."""
+        claim = self._claim
+        until = pull.newest if compares else None
+        found = await self._hold.while_held(
+            lambda connection: reconciling.reconcile(
+                connection, claim.company_id, claim.run_id, claim.source, claim.start_time, until
+            )
+        )
+        gap = found.gap(pull.lacking)
+        self._hold.lines.add("warning" if gap else "info", "RECONCILED", found.text())
+        if pull.lacking:
+            return End(State.INCOMPLETE, pull.lacking, found=found, gap=gap)
+        return End(State.SUCCEEDED, found=found, gap=gap)
 
-    def _new_retries(self, connector: Connector) -> int:
-        """Retries since they were last noted."""
-        new = connector.retries - self._retries_noted
-        self._retries_noted = connector.retries
-        return new
+    def _try_later(self, error: str, retry_after: float | None = None) -> End:
+        failures = (0 if self._hold.stored_a_page else self._claim.failures) + 1
+        if failures >= FAILURES:
+            return End(State.FAILED, error)
+        wait = max(backoff(self._runner.first_wait * FIRST_RUN_WAIT, failures), retry_after or 0)
+        self._hold.lines.add("warning", "ATTEMPT_FAILED", f"{error} It is tried again in {wait:,.0f} s.")
+        return End(State.WAITING, error, retry_in=timedelta(seconds=wait))
 
-
-async def _ended(*tasks: "asyncio.Task[Any]") -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    async def _leave(self, end: End) -> None:
+        await self._hold.leave(end, self._runner.failures_alert)
+        _log.info("run_left", state=end.state.value, attempt=self._claim.attempt)

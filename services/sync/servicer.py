@@ -2,9 +2,9 @@
 
 import asyncio
 
-import aiohttp
-
+from hookline.client import AsyncClient
 from hookline.sync.v1 import sync_service_pb2_grpc
+from services.sync.connectors.http import Http
 from services.sync.doorbell import Doorbell
 from services.sync.run_servicer import RunServicer
 from services.sync.schedule_servicer import ScheduleServicer
@@ -21,14 +21,13 @@ class SyncServicer(SourceServicer, ScheduleServicer, RunServicer, sync_service_p
         pool: db.Pool,
         doorbell: Doorbell,
         vault: Vault,
-        session: aiohttp.ClientSession,
+        http: Http,
+        ingest: AsyncClient,
         stopping: asyncio.Event,
-        *,
-        allow_loopback: bool,
     ) -> None:
         self._pool = pool
         self._doorbell = doorbell
         self._vault = vault
-        self._session = session
+        self._http = http
+        self._ingest = ingest
         self._stopping = stopping
-        self._allow_loopback = allow_loopback

@@ -5,18 +5,22 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import aiohttp
 import structlog
 from taskiq import AsyncBroker
 from taskiq.acks import AcknowledgeType
 from taskiq.receiver import Receiver
 
 from hookline.client import AsyncClient
+from services.sync.connectors import Connector
+from services.sync.connectors.http import Limits, open_http
+from services.sync.connectors.opening import opening
 from services.sync.doorbell import TASK
 from services.sync.runner import Runner
+from services.sync.source_store import Secret
 from shared import db, logs, server
 from shared.broker import make_broker
 from shared.migrate import check_migrated
+from shared.platforms import Platform
 from shared.settings import Settings
 from shared.vault import Vault
 
@@ -26,17 +30,36 @@ _log = structlog.get_logger()
 async def main(settings: Settings, stopping: asyncio.Event) -> None:
     broker = make_broker(settings.required_redis_url)
     vault = Vault(settings.required_secret_key)
-    pool = await db.open_pool(settings.required_database_url, settings.database_connections, statement_timeout="30s")
-    connector = aiohttp.TCPConnector(limit=settings.sync_concurrency * 2)
+    pool = await db.open_pool(
+        settings.required_database_url,
+        settings.database_connections,
+        statement_timeout="30s",
+        # Should this process freeze in the middle of a transaction, it lets go of its rows all the same.
+        idle_in_transaction_session_timeout="10s",
+    )
     async with (
         pool,
-        aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session,
+        open_http(
+            allow_loopback=settings.allow_loopback_sources, limits=Limits(read=settings.sync_silence_seconds)
+        ) as http,
         # Longer than a lease: whether ingest is there or not, the lease decides how long to try.
         AsyncClient(settings.ingest_address, patience=settings.sync_lease, timeout=settings.sync_lease) as ingest,
     ):
         async with pool.acquire() as connection:
             await check_migrated(connection)
-        runner = Runner(pool, ingest, session, vault, lease=settings.sync_lease, first_wait=settings.sync_retry_seconds)
+
+        def open_source(secret: Secret, platform: Platform) -> Connector:
+            credential = vault.decrypt(secret.credential)
+            return opening(secret, platform, http, credential, first_wait=settings.sync_retry_seconds)
+
+        runner = Runner(
+            pool,
+            ingest,
+            open_source,
+            lease=settings.sync_lease,
+            first_wait=settings.sync_retry_seconds,
+            failures_alert=settings.sync_failures_alert,
+        )
 
         async def pull(company_id: str, run_id: str) -> None:
             await runner.run(company_id, uuid.UUID(run_id))

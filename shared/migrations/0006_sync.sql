@@ -165,9 +165,8 @@ CREATE TABLE hookline.alert_deliveries (
     -- A version 7 UUID. It is the webhook's id: the same on every try.
     delivery_id uuid NOT NULL,
     channel text COLLATE "C" NOT NULL,
-    -- NULL: a test.
-    alert_id uuid,
-    news text NOT NULL CHECK (news IN ('opened', 'resolved', 'test')),
+    alert_id uuid NOT NULL,
+    news text NOT NULL CHECK (news IN ('opened', 'resolved')),
     create_time timestamptz NOT NULL DEFAULT clock_timestamp(),
     attempts integer NOT NULL DEFAULT 0,
     -- When it is tried next, or whoever is at it now must be dead. NULL: never again.
@@ -177,7 +176,6 @@ CREATE TABLE hookline.alert_deliveries (
     PRIMARY KEY (company_id, delivery_id),
     FOREIGN KEY (company_id, channel) REFERENCES hookline.alert_channels ON DELETE CASCADE,
     FOREIGN KEY (company_id, alert_id) REFERENCES hookline.alerts ON DELETE CASCADE,
-    CONSTRAINT alert_deliveries_test CHECK ((news = 'test') = (alert_id IS NULL)),
     CONSTRAINT alert_deliveries_end CHECK (delivered_time IS NULL OR next_attempt_time IS NULL)
 );
 CREATE INDEX alert_deliveries_due ON hookline.alert_deliveries (next_attempt_time) WHERE next_attempt_time IS NOT NULL;

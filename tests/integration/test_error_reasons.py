@@ -12,7 +12,9 @@ from hookline.export.v1.event_query_service_pb2 import GetEventRequest, ListEven
 from hookline.export.v1.export_service_pb2 import EXPORT_FORMAT_CSV, EXPORT_FORMAT_NDJSON, ExportEventsRequest
 from hookline.ingest.v1 import endpoint_service_pb2 as endpoints
 from hookline.ingest.v1 import ingest_service_pb2 as pb
+from hookline.sync.v1 import alert_service_pb2 as alerts
 from hookline.sync.v1 import sync_service_pb2 as sync
+from hookline.sync.v1.alert_service_pb2_grpc import AlertServiceStub
 from shared.db import Connection
 from tests.blocking import blocked, is_waiting_for_a_lock
 from tests.in_process import exporting, ingesting
@@ -119,11 +121,28 @@ async def source_exists(url: str, connection: Connection) -> Refusal:
         return await refused(service.stub.CreateSource(source()))
 
 
+async def schedule_not_found(url: str, connection: Connection) -> Refusal:
+    async with syncing(url) as service:
+        await service.stub.CreateSource(source())
+        return await refused(service.stub.PauseSchedule(sync.PauseScheduleRequest(company_id="acme", source="loja")))
+
+
 async def sync_run_active(url: str, connection: Connection) -> Refusal:
     async with syncing(url) as service:
         await service.stub.CreateSource(source())
         await service.stub.TriggerSync(sync.TriggerSyncRequest(company_id="acme"))
         return await refused(service.stub.DeleteSource(sync.DeleteSourceRequest(company_id="acme", source="loja")))
+
+
+async def sync_queue_full(url: str, connection: Connection) -> Refusal:
+    async with syncing(url) as service:
+        await service.stub.CreateSource(source())
+        request = sync.TriggerSyncRequest(company_id="acme", when_active=sync.WHEN_ACTIVE_QUEUE)
+        for _ in range(101):
+            await service.stub.TriggerSync(request)
+        refusal = await refused(service.stub.TriggerSync(request))
+    assert refusal.metadata == {"source": "loja"}
+    return refusal
 
 
 async def sync_run_not_found(url: str, connection: Connection) -> Refusal:
@@ -183,6 +202,30 @@ async def invalid_resume_token(url: str, connection: Connection) -> Refusal:
         return await refused(export.export.ExportEvents(request))
 
 
+async def alert_channel_not_found(url: str, connection: Connection) -> Refusal:
+    async with syncing(url) as running:
+        request = alerts.DeleteAlertChannelRequest(company_id="acme", channel="ops")
+        refusal = await refused(AlertServiceStub(running.channel).DeleteAlertChannel(request))
+    assert refusal.metadata == {"channel": "ops"}
+    return refusal
+
+
+async def alert_channel_exists(url: str, connection: Connection) -> Refusal:
+    async with syncing(url) as running:
+        stub = AlertServiceStub(running.channel)
+        request = alerts.CreateAlertChannelRequest(company_id="acme", channel="ops", webhook_url="https://example.com")
+        await stub.CreateAlertChannel(request)
+        refusal = await refused(stub.CreateAlertChannel(request))
+    assert refusal.metadata == {"channel": "ops"}
+    return refusal
+
+
+async def mail_not_set_up(url: str, connection: Connection) -> Refusal:
+    async with syncing(url) as running:
+        request = alerts.CreateAlertChannelRequest(company_id="acme", channel="me", email="me@example.com")
+        return await refused(AlertServiceStub(running.channel).CreateAlertChannel(request))
+
+
 async def reader_stalled(url: str, connection: Connection) -> Refusal:
     async with ingesting(url) as ingest, exporting(url, stall_seconds=0.3) as export:
         for start in (0, 12):
@@ -222,7 +265,9 @@ SAMPLES: dict[str, tuple[grpc.StatusCode, Sample]] = {
     "INTERNAL": (grpc.StatusCode.INTERNAL, internal),
     "SOURCE_NOT_FOUND": (grpc.StatusCode.NOT_FOUND, source_not_found),
     "SOURCE_EXISTS": (grpc.StatusCode.ALREADY_EXISTS, source_exists),
+    "SCHEDULE_NOT_FOUND": (grpc.StatusCode.FAILED_PRECONDITION, schedule_not_found),
     "SYNC_RUN_ACTIVE": (grpc.StatusCode.FAILED_PRECONDITION, sync_run_active),
+    "SYNC_QUEUE_FULL": (grpc.StatusCode.RESOURCE_EXHAUSTED, sync_queue_full),
     "SYNC_RUN_NOT_FOUND": (grpc.StatusCode.NOT_FOUND, sync_run_not_found),
     "ENDPOINT_NOT_FOUND": (grpc.StatusCode.NOT_FOUND, endpoint_not_found),
     "PLATFORM_MAPPING_NOT_FOUND": (grpc.StatusCode.NOT_FOUND, platform_mapping_not_found),
@@ -231,6 +276,9 @@ SAMPLES: dict[str, tuple[grpc.StatusCode, Sample]] = {
     "EXPORT_NOT_RESUMABLE": (grpc.StatusCode.FAILED_PRECONDITION, export_not_resumable),
     "INVALID_RESUME_TOKEN": (grpc.StatusCode.INVALID_ARGUMENT, invalid_resume_token),
     "READER_STALLED": (grpc.StatusCode.ABORTED, reader_stalled),
+    "ALERT_CHANNEL_NOT_FOUND": (grpc.StatusCode.NOT_FOUND, alert_channel_not_found),
+    "ALERT_CHANNEL_EXISTS": (grpc.StatusCode.ALREADY_EXISTS, alert_channel_exists),
+    "MAIL_NOT_SET_UP": (grpc.StatusCode.FAILED_PRECONDITION, mail_not_set_up),
     "SEQUENCE_OUT_OF_RANGE": (grpc.StatusCode.OUT_OF_RANGE, sequence_out_of_range),
 }
 REASONS = [name.removeprefix("ERROR_REASON_") for name, _ in ErrorReason.items() if name != "ERROR_REASON_UNSPECIFIED"]

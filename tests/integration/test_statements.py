@@ -16,11 +16,16 @@ SERVICES = Path(str(files(services)))
 PACKAGES = sorted(f"services.{folder.parent.name}" for folder in SERVICES.glob("*/sql"))
 
 
-CONTROL_TABLES = {"sources", "sync_runs"}
+CONTROL_TABLES = {"sources", "sync_runs", "sync_log", "alerts", "alert_channels", "alert_deliveries"}
 # What is due is due whoever's it is: the reaper's, and nobody else's.
 ACROSS_COMPANIES = {
     f"services.sync.{name}"
-    for name in re.findall(r"^-- name: (\w+)", (SERVICES / "sync/sql/reaper.sql").read_text(), flags=re.MULTILINE)
+    for file in ("reaper.sql", "alerting.sql")
+    for name in re.findall(
+        r"^-- name: (\w+).*\n-- Across companies: the reaper's\.",
+        (SERVICES / "sync/sql" / file).read_text(),
+        flags=re.MULTILINE,
+    )
 }
 
 

@@ -1,6 +1,7 @@
 """Runs from trigger to end: worker, scheduler, service and ingest in this process, a real shop, Valkey, PostgreSQL."""
 
 import asyncio
+import itertools
 import time
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -11,19 +12,32 @@ import redis.asyncio
 
 from hookline.sync.v1 import sync_service_pb2 as pb
 from services.sandbox.faults import Fault, Faults
-from services.sync import connector, reaper, runner
+from services.sync import reaper, runner
+from services.sync.connectors.paging import Pager
 from services.sync.worker import main as worker_main
 from shared.broker import STREAM
 from shared.db import Connection
 from tests.ledger import check_ledger
 from tests.proxy import proxied
 from tests.sync_faults import PASSING
-from tests.sync_in_process import COMPANY, SOURCE, change_run, ingesting_at, process, runs_of, shop, whole
+from tests.sync_in_process import COMPANY, SOURCE, Whole, change_run, ingesting_at, process, runs_of, shop, whole
 from tests.waiting import eventually
 
 
 def total(counts: pb.SyncCounts) -> int:
     return counts.accepted + counts.duplicates + counts.quarantined + counts.rejected
+
+
+async def status(all_of_it: Whole) -> pb.SourceStatus:
+    """How the shop's source stands."""
+    [one] = (await all_of_it.sync.stub.GetSyncStatus(pb.GetSyncStatusRequest(company_id=COMPANY))).sources
+    return one
+
+
+async def told(all_of_it: Whole, run: pb.SyncRun) -> list[pb.SyncRunLogEntry]:
+    """What the log tells of a run."""
+    request = pb.ListSyncRunLogRequest(company_id=COMPANY, run_id=run.run_id, page_size=1000)
+    return list((await all_of_it.sync.stub.ListSyncRunLog(request)).entries)
 
 
 async def test_a_run_is_complete_and_exact_and_the_next_brings_what_came_since(
@@ -38,11 +52,21 @@ async def test_a_run_is_complete_and_exact_and_the_next_brings_what_came_since(
         assert counts.accepted == served.events == served.published == 1050 - 21
         assert counts.fetched == served.items == total(counts)
         assert (counts.duplicates, counts.quarantined, counts.rejected) == (served.items - served.events, 0, 0)
-        assert served.pages == counts.pages + 1
+        assert served.pages == counts.pages
         failed = sum(count for outcome, count in served.outcomes.items() if outcome != "page")
         assert counts.retries == failed > 0
         assert served.too_early == 0
         await check_ledger(connection, {COMPANY: counts.accepted})
+        found, progress = run.reconciliation, run.progress
+        # What the shop lists a second time is another item, of the same event.
+        assert (found.listed, found.stored, found.missing, found.HasField("said")) == (
+            served.items,
+            served.items,
+            0,
+            False,
+        )
+        assert (progress.windows, progress.windows_done, counts.late) == (1, 1, 0)
+        assert run.synced_time == (await status(all_of_it)).source.synced_time
         stored = await connection.fetchval("SELECT array_agg(DISTINCT source) FROM hookline.events")
         assert stored == [SOURCE]
 
@@ -52,6 +76,7 @@ async def test_a_run_is_complete_and_exact_and_the_next_brings_what_came_since(
         second = await all_of_it.ended(await all_of_it.trigger())
         assert second.state == pb.SYNC_RUN_STATE_SUCCEEDED
         assert second.counts.accepted == 21 + 30
+        assert second.reconciliation.stored == 1050 + 30 + counts.duplicates
         await check_ledger(connection, {COMPANY: 1050 + 30})
         assert [one.run_id for one in await runs_of(all_of_it.sync.stub)] == [second.run_id, run.run_id]
 
@@ -70,7 +95,7 @@ async def test_what_needs_a_person_fails_at_once_and_keeps_what_was_read(
         assert run.error == (
             "The platform answers 404."
             if kind == "credential"
-            else "The platform's answer has no 'events'; it has: error."
+            else "The platform answers with an error: something went wrong."
         )
     await check_ledger(connection)
 
@@ -171,7 +196,8 @@ async def test_a_watch_shows_a_run_from_its_queue_to_its_end(database_url: str) 
         pages = [run.counts.pages for run in seen]
         assert pages == sorted(pages)
         assert seen[-1] == await all_of_it.run(asked)
-        assert (seen[-1].state, seen[-1].counts.pages) == (pb.SYNC_RUN_STATE_SUCCEEDED, 5)
+        assert (seen[-1].state, seen[-1].counts.pages) == (pb.SYNC_RUN_STATE_SUCCEEDED, 6)
+        assert seen[-1].HasField("reconciliation")
 
 
 async def test_the_first_scheduled_run_comes_at_once(database_url: str, connection: Connection) -> None:
@@ -184,10 +210,44 @@ async def test_the_first_scheduled_run_comes_at_once(database_url: str, connecti
         [asked] = await eventually(made, what="there is a run")
         run = await all_of_it.ended(asked)
         assert (run.state, run.trigger) == (pb.SYNC_RUN_STATE_SUCCEEDED, pb.SYNC_TRIGGER_SCHEDULE)
-        [status] = (await all_of_it.sync.stub.GetSyncStatus(pb.GetSyncStatusRequest(company_id=COMPANY))).sources
-        ahead = status.source.next_run_time.ToDatetime(UTC) - datetime.now(UTC)
-        assert timedelta(hours=5, minutes=59) < ahead < timedelta(hours=6)
-        assert status.complete_until_time == run.create_time
+        stands = await status(all_of_it)
+        ahead = stands.source.schedule.next_run_time.ToDatetime(UTC) - datetime.now(UTC)
+        assert timedelta(hours=5, minutes=49) < ahead < timedelta(hours=6, minutes=11)
+        assert stands.complete_until_time == run.create_time
+    await check_ledger(connection, {COMPANY: 450})
+
+
+async def test_runs_that_queue_up_are_worked_on_one_after_the_other(database_url: str, connection: Connection) -> None:
+    async with whole(database_url, shop()) as all_of_it:
+        all_of_it.shop.gate(1)
+        active = await all_of_it.trigger()
+        queued = [await all_of_it.trigger(when_active=pb.WHEN_ACTIVE_QUEUE) for _ in range(2)]
+        assert all(run.behind and run.state == pb.SYNC_RUN_STATE_QUEUED for run in queued)
+        assert (await status(all_of_it)).queued_runs == 2
+        assert (await all_of_it.trigger()).run_id == active.run_id
+        all_of_it.shop.release()
+        ended = [await all_of_it.ended(run) for run in (active, *queued)]
+        assert [run.state for run in ended] == [pb.SYNC_RUN_STATE_SUCCEEDED] * 3
+        assert [run.counts.accepted for run in ended] == [450, 0, 0]
+        for before, after in itertools.pairwise(ended):
+            [begun] = [entry for entry in await told(all_of_it, after) if entry.code == "RUN_BEGUN"]
+            assert begun.log_time.ToDatetime() >= before.end_time.ToDatetime()
+        assert (await status(all_of_it)).queued_runs == 0
+
+
+async def test_the_next_run_looks_back_and_counts_what_it_finds_late(database_url: str, connection: Connection) -> None:
+    async with whole(database_url, shop(450, late=0.1)) as all_of_it:
+        await connection.execute("UPDATE hookline.sources SET look_back = interval '30 days'")
+        first = await all_of_it.ended(await all_of_it.trigger(days_back=0))
+        assert (first.counts.accepted, first.counts.late) == (405, 0)
+        read = first.synced_time.ToDatetime(UTC)
+        all_of_it.shop.publish()
+        second = await all_of_it.ended(await all_of_it.trigger(days_back=0))
+        assert second.counts.accepted == 45
+        late = await connection.fetchval("SELECT count(*) FROM hookline.sync_runs WHERE known_until_time = $1", read)
+        assert late == 1
+        # Those dated after what had been read are new rather than late.
+        assert 40 <= second.counts.late <= 45
     await check_ledger(connection, {COMPANY: 450})
 
 
@@ -245,7 +305,7 @@ async def test_a_defect_of_ours_is_tried_again_a_few_times_and_then_ends_the_run
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(connector, "read_page", broken)
+    monkeypatch.setattr(Pager, "read", broken)
     monkeypatch.setattr(runner, "FAILURES", 2)
     monkeypatch.setattr(reaper, "ROUND_SECONDS", 0.05)
     async with whole(database_url, shop()) as all_of_it:

@@ -117,6 +117,7 @@ def test_counts(is_async: bool) -> None:
     script = Script()
     payloads = [b"1", b"2", b"not json", b"2", b"3", b"not json"]
     seen: list[int] = []
+    told: dict[int, str] = {}
     with serving(script) as server:
         summary = Caller(is_async=is_async, address=server.address)(
             "ingest_many",
@@ -126,10 +127,13 @@ def test_counts(is_async: bool) -> None:
             "shop",
             batch_size=2,
             progress=lambda so_far: seen.append(so_far.total),
+            on_result=lambda position, result: told.update({position: Outcome.Name(result.outcome)}),
         )
     problems = [Problem(position, "JSON_MALFORMED", "the payload is not JSON") for position in (2, 5)]
     assert summary == IngestSummary(accepted=3, duplicates=1, quarantined=2, problems=problems)
     assert seen == [2, 4, 6]
+    fates = ["ACCEPTED", "ACCEPTED", "QUARANTINED", "DUPLICATE", "ACCEPTED", "QUARANTINED"]
+    assert told == {position: f"OUTCOME_{fate}" for position, fate in enumerate(fates)}
     assert script.stored == [b"1", b"2", b"3"]
     assert {batch.company_id for batch in script.batches} == {"acme"}
 

@@ -1,28 +1,45 @@
--- name: create_run(company_id, run_id, source, days_back)
--- Nothing comes back when the source has an active run: a unique index says so, however many ask at the same moment. Without days_back it starts where the last run that succeeded began, less an hour
--- for events that turn up late; without such a run, 30 days ago.
-INSERT INTO hookline.sync_runs AS r (company_id, run_id, source, trigger, start_time)
-SELECT :company_id::text, :run_id::uuid, s.source, 'request',
-       CASE WHEN :days_back::int > 0 THEN clock_timestamp() - make_interval(days => :days_back::int)
-            ELSE coalesce((SELECT max(p.created_time) FROM hookline.sync_runs p
-                           WHERE p.company_id = :company_id::text AND p.source = :source::text
-                             AND p.state = 'succeeded') - interval '1 hour',
-                          clock_timestamp() - interval '30 days')
-       END
-FROM hookline.sources s
-WHERE s.company_id = :company_id::text AND s.source = :source::text
-ON CONFLICT DO NOTHING
-RETURNING company_id, run_id, source, state, trigger, start_time, created_time, ended_time, attempt,
-       next_attempt_time, error, synced_time, pages, fetched, accepted, duplicates, quarantined,
-       rejected, retries, cancel_requested;
+-- name: create_run(company_id, run_id, source, start_time, until_time, behind)
+-- Nothing comes back when the source has an active run: a unique index says so, however many ask at the same moment.
+-- One that waits behind it is not active itself.
+WITH made AS (
+    INSERT INTO hookline.sync_runs (company_id, run_id, source, trigger, start_time, until_time, known_until_time, behind)
+    SELECT :company_id::text, :run_id::uuid, i.source, 'request',
+           coalesce(:start_time::timestamptz, i.incremental_start_time), :until_time::timestamptz,
+           CASE WHEN :start_time::timestamptz IS NULL THEN i.known_until_time END, :behind::boolean
+    FROM (
+        SELECT s.source,
+-- include: incremental_span
+        FROM hookline.sources s
+        WHERE s.company_id = :company_id::text AND s.source = :source::text
+    ) i
+    ON CONFLICT DO NOTHING
+    RETURNING run_id, start_time, until_time, behind
+)
+INSERT INTO hookline.sync_log (company_id, run_id, attempt, level, code, message)
+SELECT :company_id::text, m.run_id, 0, 'info', 'RUN_CREATED',
+       'Asked for, to pull what is dated from ' || hookline.rfc3339(m.start_time)
+       || coalesce(' to ' || hookline.rfc3339(m.until_time), ' on')
+       || CASE WHEN m.behind THEN '. It waits for the active run to end.' ELSE '.' END
+FROM made m
+RETURNING run_id;
 
 -- name: find_active_run(company_id, source)
 -- What stood in the way of a new run.
-SELECT r.company_id, r.run_id, r.source, r.state, r.trigger, r.start_time, r.created_time, r.ended_time, r.attempt,
-       r.next_attempt_time, r.error, r.synced_time, r.pages, r.fetched, r.accepted, r.duplicates, r.quarantined,
-       r.rejected, r.retries, r.cancel_requested
-FROM hookline.sync_runs r
-WHERE r.company_id = :company_id::text AND r.source = :source::text AND r.state IN ('queued', 'running', 'waiting');
+-- include: run_columns
+WHERE r.company_id = :company_id::text AND r.source = :source::text AND r.state IN ('queued', 'running', 'waiting')
+  AND NOT r.behind;
+
+-- name: lock_source(company_id, source)
+-- Held to the end of the transaction, so that runs which queue up are counted one after the other. No row: there is no
+-- such source.
+SELECT s.source FROM hookline.sources s
+WHERE s.company_id = :company_id::text AND s.source = :source::text
+FOR NO KEY UPDATE;
+
+-- name: count_behind(company_id, source)
+-- How many runs wait for the source's active one to end.
+SELECT count(*)::int AS behind FROM hookline.sync_runs r
+WHERE r.company_id = :company_id::text AND r.source = :source::text AND r.state = 'queued' AND r.behind;
 
 -- name: lock_request(company_id, request_id)
 -- Held to the end of the transaction: the same request at the same moment waits, and then finds the answer.
@@ -30,10 +47,7 @@ SELECT pg_advisory_xact_lock(hashtextextended(:company_id::text || ' ' || :reque
 
 -- name: find_request(company_id, request_id)
 -- The run that the request was answered with.
-SELECT r.company_id, r.run_id, r.source, r.state, r.trigger, r.start_time, r.created_time, r.ended_time, r.attempt,
-       r.next_attempt_time, r.error, r.synced_time, r.pages, r.fetched, r.accepted, r.duplicates, r.quarantined,
-       r.rejected, r.retries, r.cancel_requested
-FROM hookline.sync_runs r
+-- include: run_columns
 JOIN hookline.sync_requests q ON q.company_id = :company_id::text AND q.run_id = r.run_id
 WHERE r.company_id = :company_id::text AND q.request_id = :request_id::text;
 
@@ -45,18 +59,12 @@ RETURNING run_id;
 
 -- name: get_run(company_id, run_id)
 -- One run, as it is at this moment.
-SELECT r.company_id, r.run_id, r.source, r.state, r.trigger, r.start_time, r.created_time, r.ended_time, r.attempt,
-       r.next_attempt_time, r.error, r.synced_time, r.pages, r.fetched, r.accepted, r.duplicates, r.quarantined,
-       r.rejected, r.retries, r.cancel_requested
-FROM hookline.sync_runs r
+-- include: run_columns
 WHERE r.company_id = :company_id::text AND r.run_id = :run_id::uuid;
 
 -- name: list_runs(company_id, source, before_id, max_rows)
 -- A page of runs, newest first: ids are version 7 UUIDs, in the order of creation.
-SELECT r.company_id, r.run_id, r.source, r.state, r.trigger, r.start_time, r.created_time, r.ended_time, r.attempt,
-       r.next_attempt_time, r.error, r.synced_time, r.pages, r.fetched, r.accepted, r.duplicates, r.quarantined,
-       r.rejected, r.retries, r.cancel_requested
-FROM hookline.sync_runs r
+-- include: run_columns
 WHERE r.company_id = :company_id::text AND (:source::text IS NULL OR r.source = :source::text)
   AND (:before_id::uuid IS NULL OR r.run_id < :before_id::uuid)
 ORDER BY r.run_id DESC
@@ -64,32 +72,43 @@ LIMIT :max_rows::int;
 
 -- name: source_runs(company_id)
 -- For each source its active run and its last run that has ended.
-SELECT r.company_id, r.run_id, r.source, r.state, r.trigger, r.start_time, r.created_time, r.ended_time, r.attempt,
-       r.next_attempt_time, r.error, r.synced_time, r.pages, r.fetched, r.accepted, r.duplicates, r.quarantined,
-       r.rejected, r.retries, r.cancel_requested
-FROM hookline.sources s
-CROSS JOIN LATERAL (
-    (SELECT a.run_id FROM hookline.sync_runs a
-     WHERE a.company_id = :company_id::text AND a.source = s.source AND a.state IN ('queued', 'running', 'waiting')
-     LIMIT 1)
-    UNION ALL
-    (SELECT e.run_id FROM hookline.sync_runs e
-     WHERE e.company_id = :company_id::text AND e.source = s.source AND e.state NOT IN ('queued', 'running', 'waiting')
-     ORDER BY e.run_id DESC
-     LIMIT 1)
-) latest
-JOIN hookline.sync_runs r ON r.company_id = :company_id::text AND r.run_id = latest.run_id
-WHERE s.company_id = :company_id::text;
+-- include: run_columns
+WHERE r.company_id = :company_id::text AND r.run_id IN (
+    SELECT latest.run_id
+    FROM hookline.sources s
+    CROSS JOIN LATERAL (
+        (SELECT a.run_id FROM hookline.sync_runs a
+         WHERE a.company_id = :company_id::text AND a.source = s.source
+           AND a.state IN ('queued', 'running', 'waiting') AND NOT a.behind
+         LIMIT 1)
+        UNION ALL
+        (SELECT e.run_id FROM hookline.sync_runs e
+         WHERE e.company_id = :company_id::text AND e.source = s.source
+           AND e.state NOT IN ('queued', 'running', 'waiting')
+         ORDER BY e.ended_time DESC, e.run_id DESC
+         LIMIT 1)
+    ) latest
+    WHERE s.company_id = :company_id::text
+);
 
 -- name: source_health(company_id)
--- For each source: since when it is complete, and failures since then.
-SELECT s.source, ok.created_time AS complete_until_time,
+-- For each source: since when it is complete (a run that read up to an end says nothing of that), and what went wrong
+-- since a run last succeeded; what waits; what needs a person.
+SELECT s.source,
+       (SELECT max(o.created_time) FROM hookline.sync_runs o
+        WHERE o.company_id = :company_id::text AND o.source = s.source AND o.state = 'succeeded'
+          AND o.until_time IS NULL) AS complete_until_time,
        (SELECT count(*) FROM hookline.sync_runs f
-        WHERE f.company_id = :company_id::text AND f.source = s.source AND f.state = 'failed'
-          AND (ok.run_id IS NULL OR f.run_id > ok.run_id))::int AS consecutive_failures
+        WHERE f.company_id = :company_id::text AND f.source = s.source AND f.state IN ('failed', 'incomplete')
+          AND (ok.run_id IS NULL OR f.run_id > ok.run_id))::int AS consecutive_failures,
+       (SELECT count(*) FROM hookline.sync_runs b
+        WHERE b.company_id = :company_id::text AND b.source = s.source AND b.state = 'queued' AND b.behind)::int
+           AS queued_runs,
+       (SELECT count(*) FROM hookline.alerts a
+        WHERE a.company_id = :company_id::text AND a.source = s.source AND a.resolve_time IS NULL)::int AS open_alerts
 FROM hookline.sources s
 LEFT JOIN LATERAL (
-    SELECT o.run_id, o.created_time FROM hookline.sync_runs o
+    SELECT o.run_id FROM hookline.sync_runs o
     WHERE o.company_id = :company_id::text AND o.source = s.source AND o.state = 'succeeded'
     ORDER BY o.run_id DESC
     LIMIT 1
@@ -97,14 +116,24 @@ LEFT JOIN LATERAL (
 WHERE s.company_id = :company_id::text;
 
 -- name: cancel_run(company_id, run_id)
--- A run that no worker is at ends here; one that is being worked on is ended by its worker, which looks every second.
--- One that has ended stays as it is.
-UPDATE hookline.sync_runs r
-SET cancel_requested = true,
-    state = CASE WHEN r.state = 'running' THEN r.state ELSE 'cancelled' END,
-    ended_time = CASE WHEN r.state = 'running' THEN NULL ELSE clock_timestamp() END,
-    next_attempt_time = NULL
-WHERE r.company_id = :company_id::text AND r.run_id = :run_id::uuid AND r.state IN ('queued', 'running', 'waiting')
-RETURNING company_id, run_id, source, state, trigger, start_time, created_time, ended_time, attempt,
-       next_attempt_time, error, synced_time, pages, fetched, accepted, duplicates, quarantined,
-       rejected, retries, cancel_requested;
+-- A run that no worker is at ends here; one that is being worked on is ended by its worker, which looks twice a second.
+-- One that has ended stays as it is. The wish is told of once.
+WITH was AS (
+    SELECT r.run_id, r.cancel_requested FROM hookline.sync_runs r
+    WHERE r.company_id = :company_id::text AND r.run_id = :run_id::uuid AND r.state IN ('queued', 'running', 'waiting')
+    FOR UPDATE
+), asked AS (
+    UPDATE hookline.sync_runs r
+    SET cancel_requested = true,
+        state = CASE WHEN r.state = 'running' THEN r.state ELSE 'cancelled' END,
+        ended_time = CASE WHEN r.state = 'running' THEN NULL ELSE clock_timestamp() END,
+        next_attempt_time = NULL
+    FROM was
+    WHERE r.company_id = :company_id::text AND r.run_id = was.run_id
+    RETURNING r.run_id, r.source, r.state, r.attempt, NOT was.cancel_requested AS is_new
+), logged AS (
+    INSERT INTO hookline.sync_log (company_id, run_id, attempt, level, code, message)
+    SELECT :company_id::text, a.run_id, a.attempt, 'info', 'CANCEL_REQUESTED', 'Someone has asked for it to be cancelled.'
+    FROM asked a WHERE a.is_new
+)
+SELECT a.source, a.state FROM asked a;
