@@ -1,9 +1,11 @@
 """The part of SyncService that deals with schedules."""
 
 from hookline.sync.v1 import sync_service_pb2 as pb
-from services.sync import conversion, schedule_store
+from services.sync import schedule_conversion, schedule_store
+from services.sync.source_conversion import from_source
+from services.sync.source_store import Source
 from shared import db, requests
-from shared.errors import SourceNotFound
+from shared.errors import ScheduleNotFound, SourceNotFound
 from shared.interceptors import Context
 
 
@@ -14,12 +16,22 @@ class ScheduleServicer:
 
     async def StartSchedule(self, request: pb.StartScheduleRequest, context: Context) -> pb.StartScheduleResponse:
         company_id, name = requests.company(request.company_id), requests.source(request.source)
-        interval = conversion.to_interval(request)
+        plan = schedule_conversion.to_plan(request)
         async with db.acquired(self._pool) as connection:
-            source = await schedule_store.start_schedule(connection, company_id, name, interval)
-        if source is None:
-            raise SourceNotFound(name)
-        return pb.StartScheduleResponse(source=conversion.from_source(source))
+            source = await schedule_store.start_schedule(connection, company_id, name, plan)
+        return pb.StartScheduleResponse(source=_scheduled(source, name))
+
+    async def PauseSchedule(self, request: pb.PauseScheduleRequest, context: Context) -> pb.PauseScheduleResponse:
+        company_id, name = requests.company(request.company_id), requests.source(request.source)
+        async with db.acquired(self._pool) as connection:
+            source = await schedule_store.pause_schedule(connection, company_id, name)
+        return pb.PauseScheduleResponse(source=_scheduled(source, name))
+
+    async def ResumeSchedule(self, request: pb.ResumeScheduleRequest, context: Context) -> pb.ResumeScheduleResponse:
+        company_id, name = requests.company(request.company_id), requests.source(request.source)
+        async with db.acquired(self._pool) as connection:
+            source = await schedule_store.resume_schedule(connection, company_id, name)
+        return pb.ResumeScheduleResponse(source=_scheduled(source, name))
 
     async def StopSchedule(self, request: pb.StopScheduleRequest, context: Context) -> pb.StopScheduleResponse:
         company_id, name = requests.company(request.company_id), requests.source(request.source)
@@ -27,4 +39,12 @@ class ScheduleServicer:
             source = await schedule_store.stop_schedule(connection, company_id, name)
         if source is None:
             raise SourceNotFound(name)
-        return pb.StopScheduleResponse(source=conversion.from_source(source))
+        return pb.StopScheduleResponse(source=from_source(source))
+
+
+def _scheduled(source: Source | None, name: str) -> pb.Source:
+    if source is None:
+        raise SourceNotFound(name)
+    if source.schedule_start_time is None:
+        raise ScheduleNotFound(name)
+    return from_source(source)

@@ -4,29 +4,40 @@ import asyncio
 
 import structlog
 
+from services.sync.alerting import alerting
 from services.sync.doorbell import Doorbell
 from services.sync.reaper import Reaper
 from shared import db, server
 from shared.broker import make_broker
 from shared.migrate import check_migrated
 from shared.settings import Settings
+from shared.vault import Vault
 
 _log = structlog.get_logger()
 
 
 async def main(settings: Settings, stopping: asyncio.Event) -> None:
     broker = make_broker(settings.required_redis_url)
-    pool = await db.open_pool(settings.required_database_url, 2, statement_timeout="30s")
+    vault = Vault(settings.required_secret_key)
+    pool = await db.open_pool(
+        settings.required_database_url,
+        4,
+        statement_timeout="30s",
+        # A row that a frozen process holds holds up nothing else; and should this one freeze, it lets go of its own.
+        lock_timeout="2s",
+        idle_in_transaction_session_timeout="10s",
+    )
     async with pool:
         async with pool.acquire() as connection:
             await check_migrated(connection)
-        reaper = Reaper(pool, Doorbell(broker), settings.sync_lease)
+        reaper = Reaper(pool, Doorbell(broker), settings.sync_lease, failures_alert=settings.sync_failures_alert)
         with server.serving_metrics(settings.metrics_address):
-            reaping = asyncio.create_task(reaper.run())
-            _log.info("reaping")
-            await stopping.wait()
-            reaping.cancel()
-            await asyncio.gather(reaping, return_exceptions=True)
+            async with alerting(pool, vault, settings):
+                reaping = asyncio.create_task(reaper.run())
+                _log.info("reaping")
+                await stopping.wait()
+                reaping.cancel()
+                await asyncio.gather(reaping, return_exceptions=True)
             await broker.shutdown()
             _log.info("stopped")
 
