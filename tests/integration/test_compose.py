@@ -46,7 +46,7 @@ DOCKERFILE = [
     if line.strip()
 ]
 ENTRYPOINT: Sequence[str] = json.loads(next(rest for word, rest in DOCKERFILE if word == "ENTRYPOINT"))
-OPTIONAL = ["HOOKLINE_PUBLIC_URL"]
+OPTIONAL = ["HOOKLINE_PUBLIC_URL", "HOOKLINE_SMTP_URL", "HOOKLINE_SMTP_FROM"]
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-|:\?([^}]*))?\}")
 
 
