@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 import click
 
+from hookline.cli.alerts import alerts
 from hookline.cli.endpoints import endpoint
 from hookline.cli.errors import EXIT_STATUSES, PIPE_CLOSED, explain
 from hookline.cli.events import get, list_events, mark
@@ -78,6 +79,7 @@ for _command in (
     secret,
     platform,
     sync,
+    alerts,
 ):
     cli.add_command(_command)
 

@@ -18,7 +18,7 @@ from hookline.client import (
 )
 
 LOCAL, USAGE, NOT_FOUND, SET_ASIDE, INTERRUPTED, PIPE_CLOSED = 1, 2, 4, 6, 130, 141
-RUN_FAILED, RUN_CANCELLED, SOURCE_FAULTY = 10, 11, 12
+RUN_FAILED, RUN_CANCELLED, SOURCE_FAULTY, RUN_INCOMPLETE, NOT_DELIVERED = 10, 11, 12, 13, 14
 
 EXIT_STATUSES = """\b
 Exit status:
@@ -35,6 +35,8 @@ Exit status:
   10   sync: the run has failed
   11   sync: the run was cancelled
   12   sync: the source does not work
+  13   sync: the run is incomplete: the source gave less than it says it has
+  14   alerts: the test was not delivered
   130  interrupted by Ctrl-C
   141  the reader of our output went away"""
 

@@ -4,6 +4,7 @@ import importlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -14,6 +15,18 @@ from hookline.cli.errors import Failure
 
 Advance = Callable[[float | None, int], None]
 """Shows how far it is: the part done, between 0 and 1, if known; and the number of events."""
+
+
+@dataclass(frozen=True)
+class View:
+    """Something that goes on, as a terminal shows it: in words, the part done, between 0 and 1, if known, with what is
+    said beside its bar; what was counted; and what is wrong, if anything."""
+
+    head: str
+    part: float | None
+    eta: str
+    counts: str
+    error: str
 
 
 class Output:
@@ -69,13 +82,13 @@ class Output:
             yield advance
 
     @contextmanager
-    def live(self, line: Callable[[], str]) -> Iterator[bool]:
-        """Shows a line on stderr while the block runs, asking for it several times a second, if that is a terminal.
+    def live(self, view: Callable[[], View]) -> Iterator[bool]:
+        """Shows a view on stderr while the block runs, asking for it several times a second, if that is a terminal.
         Gives whether it does; nothing else may be said meanwhile when it does."""
         if self.as_json or self._quiet or not sys.stderr.isatty():
             yield False
             return
-        with _terminal().live(lambda: printable(line())):
+        with _terminal().live(view):
             yield True
 
 
@@ -98,6 +111,11 @@ def events(count: int) -> str:
 def counted(count: int, one: str, many: str) -> str:
     """A number with its noun."""
     return f"{count:,} {one if count == 1 else many}"
+
+
+def percent(part: float) -> str:
+    """A part of the whole; 100 only when all is done."""
+    return f"{int(part * 100)} %"
 
 
 def printable(text: str) -> str:

@@ -44,7 +44,7 @@ def tell(session: Session, preview: PreviewMappingResponse, mapping: str) -> int
             "The mapping was not tried: that takes the event to name its platform, or what its [recognise] asks for."
         )
     if understood and not session.output.as_json:
-        session.output.record(_fields(event, exact_json.loads(event.payload)), indent=2)
+        session.output.record(extracted(event, exact_json.loads(event.payload)), indent=2)
         return 0
     outcome = enum_name(Outcome, result.outcome, "OUTCOME_")
     reason = reason_name(result.reason) if result.reason else None
@@ -52,7 +52,7 @@ def tell(session: Session, preview: PreviewMappingResponse, mapping: str) -> int
         "outcome": outcome,
         "reason": reason,
         "message": result.message or None,
-        "event": _fields(event, exact_json.verbatim(event.payload)) if understood else None,
+        "event": extracted(event, exact_json.verbatim(event.payload)) if understood else None,
     }
     session.output.summary(fields, f"It would be {outcome}: {reason}: {result.message}")
     return 0 if understood else SET_ASIDE
@@ -64,5 +64,6 @@ def _was_passed_over(preview: PreviewMappingResponse, mapping: str) -> bool:
     return preview.result.reason in _NO_PLATFORM
 
 
-def _fields(event: Event, payload: object) -> dict[str, object]:
+def extracted(event: Event, payload: object) -> dict[str, object]:
+    """The event as JSON, without what it would get only by being stored."""
     return {name: value for name, value in event_fields(event, payload).items() if name not in _NOT_YET_KNOWN}

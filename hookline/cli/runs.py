@@ -1,18 +1,24 @@
-"""Sources and runs as commands show them: as JSON, as cells of a table, as a sentence, as a line that is alive."""
+"""Runs as commands show them: as JSON, as cells of a table, as a sentence."""
 
-import time
-from collections import deque
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from hookline.cli.errors import RUN_CANCELLED, RUN_FAILED
+from google.protobuf.message import Message
+
+from hookline.cli.errors import RUN_CANCELLED, RUN_FAILED, RUN_INCOMPLETE
 from hookline.cli.messages import cell, enum_name, time_of
 from hookline.cli.output import counted, events
-from hookline.client import Source, SourceStatus, SyncRun, SyncRunState, SyncTrigger
+from hookline.client import (
+    DifferenceKind,
+    LogLevel,
+    Reconciliation,
+    SyncDifference,
+    SyncProgress,
+    SyncRun,
+    SyncRunLogEntry,
+    SyncRunState,
+    SyncTrigger,
+)
 
-SOURCE_TITLES = ("SOURCE", "PLATFORM", "ADDRESS", "PARAMETERS", "EVERY", "NEXT RUN")
-STATUS_TITLES = ("SOURCE", "EVERY", "NEXT RUN", "NOW", "LAST RUN", "ENDED", "FAILURES", "COMPLETE UNTIL", "RUN ID")
 RUN_TITLES = (
     "CREATED",
     "SOURCE",
@@ -20,18 +26,21 @@ RUN_TITLES = (
     "STATE",
     "FETCHED",
     "NEW",
+    "LATE",
     "DUPLICATES",
     "QUARANTINED",
+    "MISSING",
     "RETRIES",
     "RUN ID",
 )
+LOG_TITLES = ("TIME", "LEVEL", "ATTEMPT", "CODE", "MESSAGE")
+DIFFERENCE_TITLES = ("KIND", "ITEM ID", "EVENT ID", "REASON", "MESSAGE")
 _EXIT_STATUSES = {
     SyncRunState.SYNC_RUN_STATE_SUCCEEDED: 0,
     SyncRunState.SYNC_RUN_STATE_FAILED: RUN_FAILED,
     SyncRunState.SYNC_RUN_STATE_CANCELLED: RUN_CANCELLED,
+    SyncRunState.SYNC_RUN_STATE_INCOMPLETE: RUN_INCOMPLETE,
 }
-_RATE_SECONDS = 10.0
-_RUNNING, _WAITING = SyncRunState.SYNC_RUN_STATE_RUNNING, SyncRunState.SYNC_RUN_STATE_WAITING
 
 
 def state(run: SyncRun) -> str:
@@ -44,63 +53,6 @@ def exit_status(run: SyncRun) -> int:
     return _EXIT_STATUSES.get(run.state, RUN_FAILED)
 
 
-def source_fields(source: Source) -> dict[str, Any]:
-    """The source as JSON."""
-    interval = _interval(source)
-    return {
-        "source": source.source,
-        "platform": source.platform,
-        "base_url": source.base_url,
-        "parameters": dict(sorted(source.parameters.items())),
-        "create_time": time_of(source, "create_time"),
-        "schedule_interval_seconds": None if interval is None else _seconds(interval),
-        "next_run_time": time_of(source, "next_run_time"),
-    }
-
-
-def source_row(source: Source) -> tuple[str, ...]:
-    """The source as cells under SOURCE_TITLES."""
-    parameters = " ".join(f"{name}={value}" for name, value in sorted(source.parameters.items()))
-    return (source.source, source.platform, source.base_url, parameters, every(source), cell(source, "next_run_time"))
-
-
-def every(source: Source) -> str:
-    """How often it is synced, as one may type it, such as "6h" or "1h30m"; empty without a schedule."""
-    interval = _interval(source)
-    if interval is None:
-        return ""
-    minutes, seconds = divmod(interval.seconds, 60)
-    hours, minutes = divmod(minutes, 60)
-    parts = ((interval.days, "d"), (hours, "h"), (minutes, "m"), (seconds, "s"))
-    return "".join(f"{number}{unit}" for number, unit in parts if number)
-
-
-def status_fields(status: SourceStatus) -> dict[str, Any]:
-    """How a source stands, as JSON: the source's own fields, and more."""
-    return source_fields(status.source) | {
-        "active_run": run_fields(status.active_run) if status.HasField("active_run") else None,
-        "last_run": run_fields(status.last_run) if status.HasField("last_run") else None,
-        "consecutive_failures": status.consecutive_failures,
-        "complete_until_time": time_of(status, "complete_until_time"),
-    }
-
-
-def status_row(status: SourceStatus) -> tuple[str, ...]:
-    """How a source stands, as cells under STATUS_TITLES. The run's id is that of the active one, else of the last."""
-    active = status.HasField("active_run")
-    return (
-        status.source.source,
-        every(status.source),
-        cell(status.source, "next_run_time"),
-        state(status.active_run) if active else "idle",
-        state(status.last_run) if status.HasField("last_run") else "",
-        cell(status.last_run, "end_time"),
-        str(status.consecutive_failures),
-        cell(status, "complete_until_time"),
-        status.active_run.run_id if active else status.last_run.run_id,
-    )
-
-
 def run_fields(run: SyncRun) -> dict[str, Any]:
     """The run as JSON."""
     counts = run.counts
@@ -110,8 +62,11 @@ def run_fields(run: SyncRun) -> dict[str, Any]:
         "state": state(run),
         "trigger": enum_name(SyncTrigger, run.trigger, "SYNC_TRIGGER_"),
         "start_time": time_of(run, "start_time"),
+        "until_time": time_of(run, "until_time"),
+        "behind": run.behind,
         "create_time": time_of(run, "create_time"),
         "end_time": time_of(run, "end_time"),
+        "deadline_time": time_of(run, "deadline_time"),
         "attempt": run.attempt,
         "next_attempt_time": time_of(run, "next_attempt_time"),
         "error": run.error or None,
@@ -119,12 +74,15 @@ def run_fields(run: SyncRun) -> dict[str, Any]:
             "pages": counts.pages,
             "fetched": counts.fetched,
             "accepted": counts.accepted,
+            "late": counts.late,
             "duplicates": counts.duplicates,
             "quarantined": counts.quarantined,
             "rejected": counts.rejected,
             "retries": counts.retries,
         },
+        "progress": _progress_fields(run.progress) if run.HasField("progress") else None,
         "synced_time": time_of(run, "synced_time"),
+        "reconciliation": _reconciliation_fields(run.reconciliation) if run.HasField("reconciliation") else None,
     }
 
 
@@ -138,96 +96,117 @@ def run_row(run: SyncRun) -> tuple[str, ...]:
         state(run),
         str(counts.fetched),
         str(counts.accepted),
+        str(counts.late),
         str(counts.duplicates),
         str(counts.quarantined),
+        str(run.reconciliation.missing) if run.HasField("reconciliation") else "",
         str(counts.retries),
         run.run_id,
     )
 
 
 def sentence(run: SyncRun) -> str:
-    """The run in a sentence or two: how it has ended, or where it is."""
+    """The run in a few sentences: how it has ended, or where it is."""
     counts = run.counts
-    told = (
-        f"Run {run.run_id} of {run.source}: {state(run)}. "
-        f"{events(counts.fetched)} on {counted(counts.pages, 'page', 'pages')}: {counts.accepted:,} new, "
+    late = f" ({counts.late:,} late)" if counts.late else ""
+    told = [
+        f"Run {run.run_id} of {run.source}: {where(run)}.",
+        f"{events(counts.fetched)} on {counted(counts.pages, 'page', 'pages')}: {counts.accepted:,} new{late}, "
         f"{counts.duplicates:,} duplicate, {counts.quarantined:,} quarantined, {counts.rejected:,} rejected; "
-        f"{counted(counts.retries, 'retry', 'retries')}."
-    )
-    return f"{told} {run.error}" if run.error else told
+        f"{counted(counts.retries, 'retry', 'retries')}.",
+    ]
+    if run.HasField("reconciliation"):
+        told.append(reconciled(run.reconciliation))
+        if run.reconciliation.missing or run.reconciliation.unlisted:
+            told.append(f"`hookline sync differences {run.run_id}` lists them.")
+    if run.error:
+        told.append(run.error)
+    return " ".join(told)
 
 
-class Live:
-    """A run as a line that changes by itself, between the changes of the run too."""
+def where(run: SyncRun) -> str:
+    """The run's state in words."""
+    return f"{state(run)} behind another run" if run.behind else state(run)
 
-    def __init__(
-        self,
-        clock: Callable[[], float] = time.monotonic,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
-        self._clock = clock
-        self._now = now
-        self._run = SyncRun(state=SyncRunState.SYNC_RUN_STATE_QUEUED)
-        self._fetched: deque[tuple[float, int]] = deque()
 
-    def take(self, run: SyncRun) -> bool:
-        """Notes how the run is now; says whether it has come to another state or attempt."""
-        if self._run.state != _RUNNING:
-            # Of a run that is joined midway, too, the rate is that of what is seen.
-            self._fetched.clear()
-        now = self._clock()
-        while len(self._fetched) > 1 and self._fetched[1][0] <= now - _RATE_SECONDS:
-            self._fetched.popleft()
-        self._fetched.append((now, run.counts.fetched))
-        turned = (run.state, run.attempt, run.run_id) != (self._run.state, self._run.attempt, self._run.run_id)
-        self._run = run
-        return turned
-
-    def line(self) -> str:
-        """The line as of now."""
-        run, counts = self._run, self._run.counts
-        parts = [
-            f"{run.source} {state(run)}".strip(),
-            counted(counts.pages, "page", "pages"),
-            f"{counts.fetched:,} fetched",
-            f"{counts.accepted:,} new",
-            counted(counts.duplicates, "duplicate", "duplicates"),
-            f"{counts.quarantined:,} quarantined",
-            counted(counts.retries, "retry", "retries"),
-        ]
-        if run.state == _RUNNING:
-            parts.append(f"{self._rate():,.0f}/s")
-        if run.state == _WAITING:
-            parts[0] += self._wait()
-        if run.error:
-            parts.append(run.error)
-        return " · ".join(parts)
-
-    def _rate(self) -> float:
-        """Events a second, of late: the terminal asks in a thread of its own, so that this only looks."""
-        now, seen = self._clock(), tuple(self._fetched)
-        since, before = max((each for each in seen if each[0] <= now - _RATE_SECONDS), default=seen[0])
-        return (seen[-1][1] - before) / max(now - since, 1e-9)
-
-    def _wait(self) -> str:
-        if not self._run.HasField("next_attempt_time"):
-            return ""
-        left = self._run.next_attempt_time.ToDatetime(UTC) - self._now()
-        return f", again in {max(left.total_seconds(), 0):.0f} s"
+def reconciled(reconciliation: Reconciliation) -> str:
+    """What a source lists against what is stored, in a sentence."""
+    parts = [f"The source listed {events(reconciliation.listed)}"]
+    if reconciliation.HasField("said") and reconciliation.said != reconciliation.listed:
+        parts[0] += f" of {reconciliation.said:,}"
+    missing, unlisted = reconciliation.missing, reconciliation.unlisted
+    parts.append(f"{f'{missing:,}' if missing else 'none'} of them {_are(missing)} missing here")
+    if unlisted:
+        parts.append(f"{unlisted:,} {_are(unlisted)} here that it did not list")
+    return "; ".join(parts) + "."
 
 
 def turn(run: SyncRun) -> str:
     """What the run has come to, in a few words, for where no line can be alive."""
-    told = f"{run.source}: {state(run)}"
-    if run.state == _WAITING and run.HasField("next_attempt_time"):
+    told = f"{run.source}: {where(run)}"
+    if run.state == SyncRunState.SYNC_RUN_STATE_WAITING and run.HasField("next_attempt_time"):
         told += f" until {cell(run, 'next_attempt_time')}"
     return f"{told}: {run.error}" if run.error else told
 
 
-def _interval(source: Source) -> timedelta | None:
-    return source.schedule_interval.ToTimedelta() if source.HasField("schedule_interval") else None
+def entry_fields(entry: SyncRunLogEntry) -> dict[str, Any]:
+    """An entry of a run's log as JSON."""
+    return {
+        "log_time": time_of(entry, "log_time"),
+        "level": enum_name(LogLevel, entry.level, "LOG_LEVEL_"),
+        "attempt": entry.attempt,
+        "code": entry.code,
+        "message": entry.message,
+    }
 
 
-def _seconds(interval: timedelta) -> int | float:
-    seconds = interval.total_seconds()
-    return int(seconds) if seconds.is_integer() else seconds
+def entry_row(entry: SyncRunLogEntry) -> tuple[str, ...]:
+    """An entry of a run's log as cells under LOG_TITLES."""
+    level = enum_name(LogLevel, entry.level, "LOG_LEVEL_")
+    return (cell(entry, "log_time"), level, str(entry.attempt), entry.code, entry.message)
+
+
+def difference_fields(difference: SyncDifference) -> dict[str, Any]:
+    """A difference as JSON."""
+    return {
+        "kind": enum_name(DifferenceKind, difference.kind, "DIFFERENCE_KIND_"),
+        "item_id": difference.item_id or None,
+        "event_id": difference.event_id or None,
+        "reason": difference.reason,
+        "message": difference.message,
+    }
+
+
+def difference_row(difference: SyncDifference) -> tuple[str, ...]:
+    """A difference as cells under DIFFERENCE_TITLES."""
+    kind = enum_name(DifferenceKind, difference.kind, "DIFFERENCE_KIND_")
+    return (kind, difference.item_id, difference.event_id, difference.reason, difference.message)
+
+
+def _progress_fields(progress: SyncProgress) -> dict[str, Any]:
+    return {
+        "windows": progress.windows,
+        "windows_done": progress.windows_done,
+        "window_start_time": time_of(progress, "window_start_time"),
+        "window_until_time": time_of(progress, "window_until_time"),
+        "said": _known(progress, "said"),
+    }
+
+
+def _reconciliation_fields(reconciliation: Reconciliation) -> dict[str, Any]:
+    return {
+        "create_time": time_of(reconciliation, "create_time"),
+        "said": _known(reconciliation, "said"),
+        "listed": reconciliation.listed,
+        "stored": reconciliation.stored,
+        "missing": reconciliation.missing,
+        "unlisted": _known(reconciliation, "unlisted"),
+    }
+
+
+def _known(message: Message, field: str) -> Any:
+    return getattr(message, field) if message.HasField(field) else None
+
+
+def _are(count: int) -> str:
+    return "is" if count < 2 else "are"

@@ -5,16 +5,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from hookline.cli.output import Advance
+from hookline.cli.output import Advance, View, percent, printable
 
 _PADDING = 2
+_INDENTED = (0, 0, 0, 2)
 _LEAST = 8
 """Columns of characters that are left to what is broken into lines."""
 
@@ -71,13 +74,30 @@ def progress(label: str) -> Iterator[Advance]:
 
 
 @contextmanager
-def live(line: Callable[[], str]) -> Iterator[None]:
-    """Shows a line on stderr that changes by itself, and takes it away at the end."""
+def live(view: Callable[[], View]) -> Iterator[None]:
+    """Shows on stderr what changes by itself, and takes it away at the end."""
     spinner = Spinner("dots")
-
-    def renew() -> Spinner:
-        spinner.update(text=Text(line(), no_wrap=True, overflow="ellipsis"))
-        return spinner
-
-    with Live(get_renderable=renew, console=Console(stderr=True), refresh_per_second=8, transient=True):
+    with Live(
+        get_renderable=lambda: rendered(view(), spinner),
+        console=Console(stderr=True),
+        refresh_per_second=8,
+        transient=True,
+    ):
         yield
+
+
+def rendered(view: View, spinner: Spinner) -> Group:
+    """What goes on as a few lines, with a bar where the part done is known. Texts are shown as they are, not read as
+    markup, and without what a terminal would obey."""
+    head = Table.grid(padding=(0, 1))
+    head.add_row(spinner, Text(printable(view.head)))
+    lines: list[RenderableType] = [head]
+    if view.part is not None:
+        bar = Table.grid(padding=(0, 1), expand=True)
+        bar.add_column(ratio=1)
+        bar.add_column(justify="right", no_wrap=True)
+        said = " · ".join(each for each in (percent(view.part), view.eta) if each)
+        bar.add_row(ProgressBar(total=1, completed=view.part), Text(said))
+        lines.append(Padding(bar, _INDENTED))
+    lines += [Padding(Text(printable(each)), _INDENTED) for each in (view.counts, view.error) if each]
+    return Group(*lines)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import grpc
@@ -15,14 +15,20 @@ from hookline.sync.v1.sync_service_pb2 import (
     CheckSourceRequest,
     CheckSourceResponse,
     DeleteSourceRequest,
+    GetSourceRequest,
     GetSyncRunRequest,
     GetSyncStatusRequest,
     ListSourcesRequest,
+    ListSyncDifferencesRequest,
     ListSyncRunsRequest,
+    PauseScheduleRequest,
+    ResumeScheduleRequest,
     Source,
     SourceStatus,
     StopScheduleRequest,
+    SyncDifference,
     SyncRun,
+    SyncRunLogEntry,
     TriggerSyncResponse,
     WatchSyncRunRequest,
 )
@@ -47,10 +53,49 @@ class SyncCalls(Calls):
         base_url: str,
         credential: str,
         parameters: Mapping[str, str] | None = None,
+        look_back: timedelta | None = None,
+        run_deadline: timedelta | None = None,
     ) -> Source:
         """Makes a source: see `Client.create_source`."""
-        request = runs.create_source(company, source, platform, base_url, credential, parameters)
+        request = runs.create_source(
+            company,
+            source,
+            platform=platform,
+            base_url=base_url,
+            credential=credential,
+            parameters=parameters,
+            look_back=look_back,
+            run_deadline=run_deadline,
+        )
         return (await self._call(self._sync_service, self._sync_stub.CreateSource, request)).source
+
+    async def update_source(
+        self,
+        company: str,
+        source: str,
+        *,
+        base_url: str | None = None,
+        credential: str | None = None,
+        parameters: Mapping[str, str] | None = None,
+        look_back: timedelta | None = None,
+        run_deadline: timedelta | None = None,
+    ) -> Source:
+        """Changes a source: see `Client.update_source`."""
+        request = runs.update_source(
+            company,
+            source,
+            base_url=base_url,
+            credential=credential,
+            parameters=parameters,
+            look_back=look_back,
+            run_deadline=run_deadline,
+        )
+        return (await self._call(self._sync_service, self._sync_stub.UpdateSource, request)).source
+
+    async def get_source(self, company: str, source: str) -> Source:
+        """Gives one source: see `Client.get_source`."""
+        request = GetSourceRequest(company_id=company, source=source)
+        return (await self._call(self._sync_service, self._sync_stub.GetSource, request)).source
 
     async def list_sources(self, company: str) -> Sequence[Source]:
         """Gives all of the company's sources: see `Client.list_sources`."""
@@ -67,10 +112,29 @@ class SyncCalls(Calls):
         request = CheckSourceRequest(company_id=company, source=source)
         return await self._call(self._sync_service, self._sync_stub.CheckSource, request)
 
-    async def start_schedule(self, company: str, source: str, every: timedelta | None = None) -> Source:
+    async def start_schedule(
+        self,
+        company: str,
+        source: str,
+        interval: timedelta | None = None,
+        *,
+        cron: str = "",
+        time_zone: str = "",
+        jitter: timedelta | None = None,
+    ) -> Source:
         """Starts, or changes, a source's schedule: see `Client.start_schedule`."""
-        request = runs.start_schedule(company, source, every)
+        request = runs.start_schedule(company, source, interval=interval, cron=cron, time_zone=time_zone, jitter=jitter)
         return (await self._call(self._sync_service, self._sync_stub.StartSchedule, request)).source
+
+    async def pause_schedule(self, company: str, source: str) -> Source:
+        """Pauses a source's schedule: see `Client.pause_schedule`."""
+        request = PauseScheduleRequest(company_id=company, source=source)
+        return (await self._call(self._sync_service, self._sync_stub.PauseSchedule, request)).source
+
+    async def resume_schedule(self, company: str, source: str) -> Source:
+        """Lets a paused schedule go on: see `Client.resume_schedule`."""
+        request = ResumeScheduleRequest(company_id=company, source=source)
+        return (await self._call(self._sync_service, self._sync_stub.ResumeSchedule, request)).source
 
     async def stop_schedule(self, company: str, source: str) -> Source:
         """Stops a source's schedule: see `Client.stop_schedule`."""
@@ -78,10 +142,20 @@ class SyncCalls(Calls):
         return (await self._call(self._sync_service, self._sync_stub.StopSchedule, request)).source
 
     async def trigger_sync(
-        self, company: str, source: str = "", days_back: int = 0, request_id: str = ""
+        self,
+        company: str,
+        source: str = "",
+        days_back: int = 0,
+        request_id: str = "",
+        *,
+        start: datetime | None = None,
+        until: datetime | None = None,
+        queue: bool = False,
     ) -> TriggerSyncResponse:
         """Asks for a run now: see `Client.trigger_sync`."""
-        request = runs.trigger_sync(company, source, days_back, request_id)
+        request = runs.trigger_sync(
+            company, source, days_back=days_back, request_id=request_id, start=start, until=until, queue=queue
+        )
         return await self._call(self._sync_service, self._sync_stub.TriggerSync, request)
 
     async def sync_status(self, company: str) -> Sequence[SourceStatus]:
@@ -125,3 +199,30 @@ class SyncCalls(Calls):
             finally:
                 call.cancel()
             await asyncio.sleep(delay)
+
+    async def run_log(
+        self, company: str, run_id: str, *, page_size: int = 0, follow: bool = False
+    ) -> AsyncGenerator[SyncRunLogEntry, None]:
+        """Goes through what happened in a run: see `Client.run_log`."""
+        log = runs.Log(company, run_id, page_size)
+        has_ended = not follow or runs.has_ended(await self.get_run(company, run_id))
+        while True:
+            page = await self._call(self._sync_service, self._sync_stub.ListSyncRunLog, log.request)
+            for entry in log.take(page):
+                yield entry
+            if page.next_page_token:
+                continue
+            if has_ended:
+                return
+            await asyncio.sleep(runs.FOLLOW_SECONDS)
+            # Asked before the log is: what comes with the end is read, too.
+            has_ended = runs.has_ended(await self.get_run(company, run_id))
+
+    def sync_differences(
+        self, company: str, run_id: str, *, page_size: int = 0
+    ) -> AsyncGenerator[SyncDifference, None]:
+        """Goes through what a run's reconciliation has found: see `Client.sync_differences`."""
+        request = ListSyncDifferencesRequest(company_id=company, run_id=run_id, page_size=page_size)
+        return self._items(
+            self._sync_service, self._sync_stub.ListSyncDifferences, request, lambda page: page.differences
+        )

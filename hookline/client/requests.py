@@ -183,10 +183,10 @@ def event_filter(where: Filter | None) -> EventFilter | None:
         types=where.types,
         sources=where.sources,
         statuses=[one_of(_STATUSES, status, "status") for status in where.statuses],
-        occurred_start_time=_timestamp(where.occurred_since),
-        occurred_end_time=_timestamp(where.occurred_until),
-        received_start_time=_timestamp(where.received_since),
-        received_end_time=_timestamp(where.received_until),
+        occurred_start_time=timestamp(where.occurred_since),
+        occurred_end_time=timestamp(where.occurred_until),
+        received_start_time=timestamp(where.received_since),
+        received_end_time=timestamp(where.received_until),
         platforms=where.platforms,
         customer=where.customer,
         min_total=_plain(where.min_total),
@@ -210,14 +210,15 @@ def _view(full: bool) -> EventView.ValueType:
     return EventView.EVENT_VIEW_FULL if full else EventView.EVENT_VIEW_BASIC
 
 
-def _timestamp(moment: datetime | None) -> Timestamp | None:
+def timestamp(moment: datetime | None) -> Timestamp | None:
+    """The time as a message. Raises ValueError for one without a time zone."""
     if moment is None:
         return None
     if moment.tzinfo is None:
         raise ValueError(f"a time needs a time zone: {moment.isoformat()}")
-    timestamp = Timestamp()
-    timestamp.FromDatetime(moment)
-    return timestamp
+    message = Timestamp()
+    message.FromDatetime(moment)
+    return message
 
 
 def one_of(known: Mapping[_Key, _Value], key: _Key, what: str) -> _Value:

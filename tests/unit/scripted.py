@@ -34,7 +34,7 @@ from hookline.ingest.v1.ingest_service_pb2 import (
     Outcome,
     OutcomeReason,
 )
-from hookline.sync.v1 import sync_service_pb2_grpc
+from hookline.sync.v1 import alert_service_pb2_grpc, sync_service_pb2_grpc
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,7 @@ class Script(
     event_query_service_pb2_grpc.EventQueryServiceServicer,
     export_service_pb2_grpc.ExportServiceServicer,
     sync_service_pb2_grpc.SyncServiceServicer,
+    alert_service_pb2_grpc.AlertServiceServicer,
 ):
     """All services. Unary calls, exports and watches take their answers from `answers`, in order; ingest streams take
     their ends from `cuts`, and go well after those. `stored` are the payloads of the streams, in order of storing."""
@@ -135,16 +136,27 @@ class Script(
     GetEvent = _answer
     ListEvents = _answer
     CreateSource = _answer
+    UpdateSource = _answer
+    GetSource = _answer
     ListSources = _answer
     DeleteSource = _answer
     CheckSource = _answer
     StartSchedule = _answer
+    PauseSchedule = _answer
+    ResumeSchedule = _answer
     StopSchedule = _answer
     TriggerSync = _answer
     GetSyncStatus = _answer
     GetSyncRun = _answer
     ListSyncRuns = _answer
     CancelSyncRun = _answer
+    ListSyncRunLog = _answer
+    ListSyncDifferences = _answer
+    ListAlerts = _answer
+    CreateAlertChannel = _answer
+    ListAlertChannels = _answer
+    DeleteAlertChannel = _answer
+    TestAlert = _answer
     SummarizeEvents = _answer
     ExportEvents = _stream
     WatchEvents = _stream
@@ -191,6 +203,7 @@ class Server:
         event_query_service_pb2_grpc.add_EventQueryServiceServicer_to_server(script, self._server)
         export_service_pb2_grpc.add_ExportServiceServicer_to_server(script, self._server)
         sync_service_pb2_grpc.add_SyncServiceServicer_to_server(script, self._server)
+        alert_service_pb2_grpc.add_AlertServiceServicer_to_server(script, self._server)
         self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
         self.address = f"127.0.0.1:{self.port}"
         self._server.start()

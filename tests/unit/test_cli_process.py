@@ -14,10 +14,20 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from hookline.cli.app import cli
 from hookline.cli.errors import EXIT_STATUSES
-from hookline.client import Event, Platform, ProcessingStatus, SyncCounts, SyncRun, SyncRunState, TriggerSyncResponse
+from hookline.client import (
+    Event,
+    Platform,
+    ProcessingStatus,
+    SyncCounts,
+    SyncProgress,
+    SyncRun,
+    SyncRunState,
+    TriggerSyncResponse,
+)
 from hookline.export.v1.event_query_service_pb2 import ListEventsResponse
 from hookline.ingest.v1.endpoint_service_pb2 import PutSigningSecretRequest, PutSigningSecretResponse
 from hookline.ingest.v1.ingest_service_pb2 import (
@@ -74,8 +84,23 @@ def test_help_has_examples(path: tuple[str, ...]) -> None:
 
 
 SUBCOMMANDS = {
-    ("sync",): ("start", "stop", "trigger", "status", "watch", "runs", "cancel", "source"),
-    ("sync", "source"): ("add", "list", "remove", "check"),
+    ("sync",): (
+        "start",
+        "pause",
+        "resume",
+        "stop",
+        "trigger",
+        "status",
+        "watch",
+        "runs",
+        "log",
+        "differences",
+        "cancel",
+        "source",
+    ),
+    ("sync", "source"): ("add", "update", "show", "list", "remove", "check"),
+    ("alerts",): ("list", "test", "channel"),
+    ("alerts", "channel"): ("add", "list", "remove"),
     ("quarantine",): ("list", "show", "preview", "retry", "discard", "conflicts"),
     ("platform",): ("list", "show", "put", "delete", "preview"),
     ("endpoint",): ("create", "list", "rotate", "revoke"),
@@ -266,8 +291,11 @@ def test_a_sync_is_alive_on_a_terminal(script: Script, server: Server) -> None:
     done = SyncRunState.SYNC_RUN_STATE_SUCCEEDED
 
     def slow(request: object, context: object) -> Iterator[WatchSyncRunResponse]:
-        for state, fetched in ((queued, 0), (running, 1200), (running, 2400), (done, 3600)):
-            run = SyncRun(run_id="r-1", source="shop-1", state=state, counts=SyncCounts(pages=3, fetched=fetched))
+        for state, fetched in ((queued, 0), (running, 0), (running, 1200), (running, 2400), (done, 3600)):
+            counts, progress = SyncCounts(pages=3, fetched=fetched), None
+            if state != queued:
+                progress = SyncProgress(windows=3, windows_done=fetched // 1200, window_start_time=Timestamp())
+            run = SyncRun(run_id="r-1", source="shop-1", state=state, counts=counts, progress=progress)
             yield WatchSyncRunResponse(run=run)
             time.sleep(0.4)
 
@@ -276,7 +304,15 @@ def test_a_sync_is_alive_on_a_terminal(script: Script, server: Server) -> None:
     with serving(script) as watched:
         code, shown = in_terminal(["sync", "trigger"], environment(watched))
     assert code == 0
-    for part in ("shop-1 queued · ", "shop-1 running · 3 pages · 1,200 fetched", "2,400 fetched", "/s"):
+    for part in (
+        "shop-1 queued",
+        "shop-1 running · window 2/3 from 1970-01-01",
+        "━━━",
+        " 33 % · ETA ",
+        "3 pages · 1,200 fetched",
+        "2,400 fetched",
+        "/s",
+    ):
         assert part in shown
     assert "Run r-1 of shop-1: succeeded. 3,600 events" in shown
 

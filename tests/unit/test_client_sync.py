@@ -1,12 +1,13 @@
 """Sources and runs by both clients: what is asked, what is given, and watching over broken streams."""
 
 import uuid
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
@@ -38,6 +39,7 @@ ENDS = [
     SyncRunState.SYNC_RUN_STATE_SUCCEEDED,
     SyncRunState.SYNC_RUN_STATE_FAILED,
     SyncRunState.SYNC_RUN_STATE_CANCELLED,
+    SyncRunState.SYNC_RUN_STATE_INCOMPLETE,
 ]
 
 both_clients = pytest.mark.parametrize("is_async", [False, True], ids=["blocking", "async"])
@@ -60,7 +62,14 @@ def stream(*runs: SyncRun) -> list[Answer]:
 CALLS: dict[str, tuple[tuple[Any, ...], dict[str, Any], Message, Message, Any]] = {
     "create_source": (
         ("acme", "shop-1"),
-        {"platform": "grapfy", "base_url": "https://shop.test", "credential": "secret", "parameters": {"id": "7"}},
+        {
+            "platform": "grapfy",
+            "base_url": "https://shop.test",
+            "credential": "secret",
+            "parameters": {"id": "7"},
+            "look_back": timedelta(0),
+            "run_deadline": timedelta(hours=2),
+        },
         pb.CreateSourceRequest(
             company_id="acme",
             source="shop-1",
@@ -68,8 +77,38 @@ CALLS: dict[str, tuple[tuple[Any, ...], dict[str, Any], Message, Message, Any]] 
             base_url="https://shop.test",
             credential="secret",
             parameters={"id": "7"},
+            look_back=Duration(),
+            run_deadline=Duration(seconds=7200),
         ),
         pb.CreateSourceResponse(source=SOURCE),
+        SOURCE,
+    ),
+    "update_source": (
+        ("acme", "shop-1"),
+        {
+            "base_url": "https://shop.test",
+            "credential": "secret",
+            "parameters": {},
+            "look_back": timedelta(minutes=5),
+            "run_deadline": timedelta(days=1),
+        },
+        pb.UpdateSourceRequest(
+            company_id="acme",
+            source="shop-1",
+            update_mask=FieldMask(paths=["base_url", "credential", "parameters", "look_back", "run_deadline"]),
+            base_url="https://shop.test",
+            credential="secret",
+            look_back=Duration(seconds=300),
+            run_deadline=Duration(seconds=86400),
+        ),
+        pb.UpdateSourceResponse(source=SOURCE),
+        SOURCE,
+    ),
+    "get_source": (
+        ("acme", "shop-1"),
+        {},
+        pb.GetSourceRequest(company_id="acme", source="shop-1"),
+        pb.GetSourceResponse(source=SOURCE),
         SOURCE,
     ),
     "list_sources": (
@@ -95,9 +134,25 @@ CALLS: dict[str, tuple[tuple[Any, ...], dict[str, Any], Message, Message, Any]] 
     ),
     "start_schedule": (
         ("acme", "shop-1", timedelta(minutes=90)),
-        {},
-        pb.StartScheduleRequest(company_id="acme", source="shop-1", interval=Duration(seconds=5400)),
+        {"jitter": timedelta(seconds=30)},
+        pb.StartScheduleRequest(
+            company_id="acme", source="shop-1", interval=Duration(seconds=5400), jitter=Duration(seconds=30)
+        ),
         pb.StartScheduleResponse(source=SOURCE),
+        SOURCE,
+    ),
+    "pause_schedule": (
+        ("acme", "shop-1"),
+        {},
+        pb.PauseScheduleRequest(company_id="acme", source="shop-1"),
+        pb.PauseScheduleResponse(source=SOURCE),
+        SOURCE,
+    ),
+    "resume_schedule": (
+        ("acme", "shop-1"),
+        {},
+        pb.ResumeScheduleRequest(company_id="acme", source="shop-1"),
+        pb.ResumeScheduleResponse(source=SOURCE),
         SOURCE,
     ),
     "stop_schedule": (
@@ -157,6 +212,56 @@ def test_a_schedule_without_a_time_is_the_servers(is_async: bool) -> None:
     with serving(script) as server:
         Caller(is_async=is_async, address=server.address)("start_schedule", "acme", "shop-1")
     assert script.requests == [pb.StartScheduleRequest(company_id="acme", source="shop-1")]
+
+
+@both_clients
+def test_a_schedule_by_cron(is_async: bool) -> None:
+    script = Script()
+    script.answers = [pb.StartScheduleResponse(source=SOURCE)]
+    with serving(script) as server:
+        call = Caller(is_async=is_async, address=server.address)
+        call("start_schedule", "acme", "shop-1", cron="0 3 * * *", time_zone="America/Sao_Paulo")
+        with pytest.raises(ValueError, match="not by both"):
+            call("start_schedule", "acme", "shop-1", timedelta(hours=1), cron="0 3 * * *")
+    assert script.requests == [
+        pb.StartScheduleRequest(company_id="acme", source="shop-1", cron="0 3 * * *", time_zone="America/Sao_Paulo")
+    ]
+
+
+@both_clients
+def test_only_what_is_given_of_a_source_is_changed(is_async: bool) -> None:
+    script = Script()
+    script.answers = [pb.UpdateSourceResponse(source=SOURCE)]
+    with serving(script) as server:
+        Caller(is_async=is_async, address=server.address)("update_source", "acme", "shop-1", parameters={"a": "b"})
+    mask = FieldMask(paths=["parameters"])
+    assert script.requests == [
+        pb.UpdateSourceRequest(company_id="acme", source="shop-1", update_mask=mask, parameters={"a": "b"})
+    ]
+
+
+@both_clients
+def test_a_span_may_be_asked_for_and_wait_its_turn(is_async: bool) -> None:
+    script = Script()
+    full = Refusal(CODE.RESOURCE_EXHAUSTED, "100 runs of shop-1 are queued", "SYNC_QUEUE_FULL")
+    script.answers = [pb.TriggerSyncResponse(run=RUN, created=True), full]
+    start, until = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC)
+    with serving(script) as server:
+        call = Caller(is_async=is_async, address=server.address)
+        call("trigger_sync", "acme", "shop-1", start=start, until=until, queue=True, request_id="mine")
+        with pytest.raises(Unavailable) as caught:
+            call("trigger_sync", "acme", "shop-1", queue=True, request_id="mine")
+        with pytest.raises(ValueError, match="time zone"):
+            call("trigger_sync", "acme", "shop-1", start=datetime(2026, 1, 1))
+    assert caught.value.reason == "SYNC_QUEUE_FULL"
+    request = pb.TriggerSyncRequest(
+        company_id="acme", source="shop-1", request_id="mine", when_active=pb.WhenActive.WHEN_ACTIVE_QUEUE
+    )
+    spanning = pb.TriggerSyncRequest()
+    spanning.CopyFrom(request)
+    spanning.start_time.FromDatetime(start)
+    spanning.until_time.FromDatetime(until)
+    assert script.requests == [spanning, request]
 
 
 @both_clients
