@@ -114,7 +114,9 @@ CREATE TABLE hookline.alerts (
     open_time timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     last_time timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     times bigint DEFAULT 1 NOT NULL,
+    gap_start_time timestamp with time zone,
     resolve_time timestamp with time zone,
+    CONSTRAINT alerts_gap CHECK (((kind = 'gap_found'::text) = (gap_start_time IS NOT NULL))),
     CONSTRAINT alerts_kind_check CHECK ((kind = ANY (ARRAY['run_failed'::text, 'failures_in_a_row'::text, 'schedule_overdue'::text, 'gap_found'::text]))),
     CONSTRAINT alerts_times_check CHECK ((times > 0))
 );

@@ -22,7 +22,7 @@ _OVER = {
     Kind.RUN_FAILED: "A run has succeeded since.",
     Kind.FAILURES_IN_A_ROW: "A run has succeeded since.",
     Kind.SCHEDULE_OVERDUE: "A worker has begun the run, or none is due any more.",
-    Kind.GAP_FOUND: "A run has succeeded since, and found no gap in what it read.",
+    Kind.GAP_FOUND: "A run has read everything again from there on, and found no gap.",
 }
 _TEST = "This is a test: nothing is wrong."
 

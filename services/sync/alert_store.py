@@ -80,11 +80,12 @@ async def run_ended(
     error: str | None,
     gap: str | None,
     *,
+    gap_start: datetime | None = None,
     failures_alert: int = FAILURES_ALERT,
 ) -> None:
     """Opens, counts and resolves what a run's end tells of. To be called in the transaction that ends the run, after
     its row is written: of failures in a row, this one is counted. `gap` says what the reconciliation found missing, for
-    a person to read; None: nothing."""
+    a person to read; None: nothing. `gap_start`: from where on; None: it may be anywhere in what the run has read."""
     if state is State.FAILED:
         message = error or "the run failed"
         await _open(connection, company_id, Kind.RUN_FAILED, source, run_id, message)
@@ -93,14 +94,28 @@ async def run_ended(
             message = f"{row['failures']} runs have failed in a row; the last: {message}"
             await _open(connection, company_id, Kind.FAILURES_IN_A_ROW, source, run_id, message)
     if gap is not None:
-        await _open(connection, company_id, Kind.GAP_FOUND, source, run_id, gap)
+        if gap_start is None:
+            [row] = await sql.fetch(connection, "run_start", company_id=company_id, run_id=run_id)
+            gap_start = row["start_time"]
+        await _open(connection, company_id, Kind.GAP_FOUND, source, run_id, gap, gap_start)
     if state is State.SUCCEEDED:
-        over = [Kind.RUN_FAILED, Kind.FAILURES_IN_A_ROW, *([] if gap else [Kind.GAP_FOUND])]
-        await _resolve(connection, company_id, source, over)
+        over = [Kind.RUN_FAILED, Kind.FAILURES_IN_A_ROW]
+        resolved = await sql.fetch(connection, "resolve_alerts", company_id=company_id, source=source, kinds=over)
+        if gap is None:
+            key = {"company_id": company_id, "source": source, "run_id": run_id}
+            resolved = [*resolved, *await sql.fetch(connection, "close_gap", **key)]
+        for row in resolved:
+            await queue_resolved(connection, company_id, row["alert_id"])
 
 
 async def _open(
-    connection: Connection, company_id: str, kind: Kind, source: str, run_id: uuid.UUID, message: str
+    connection: Connection,
+    company_id: str,
+    kind: Kind,
+    source: str,
+    run_id: uuid.UUID,
+    message: str,
+    gap_start: datetime | None = None,
 ) -> None:
     alert_id = uuid7()
     [row] = await sql.fetch(
@@ -112,14 +127,10 @@ async def _open(
         source=source,
         run_id=run_id,
         message=message,
+        gap_start_time=gap_start,
     )
     if row["alert_id"] == alert_id:
         await queue_opened(connection, company_id, alert_id)
-
-
-async def _resolve(connection: Connection, company_id: str, source: str, kinds: Sequence[Kind]) -> None:
-    for row in await sql.fetch(connection, "resolve_alerts", company_id=company_id, source=source, kinds=kinds):
-        await queue_resolved(connection, company_id, row["alert_id"])
 
 
 async def queue_opened(connection: Connection, company_id: str, alert_id: uuid.UUID) -> None:

@@ -90,6 +90,8 @@ class End(msgspec.Struct, frozen=True):
     retry_in: timedelta | None = None
     found: Reconciliation | None = None
     gap: str | None = None
+    gap_start: datetime | None = None
+    """From where on something may be missing. None: anywhere in what the run has read."""
 
 
 async def claim_run(connection: Connection, company_id: str, run_id: uuid.UUID, lease: timedelta) -> Claim | None:
@@ -174,7 +176,13 @@ async def leave_run(
         if left and end.state.has_ended:
             key = (claim.company_id, claim.source, claim.run_id)
             await ending.finish(
-                connection, *key, end.state, error=end.error, gap=end.gap, failures_alert=failures_alert
+                connection,
+                *key,
+                end.state,
+                error=end.error,
+                gap=end.gap,
+                gap_start=end.gap_start,
+                failures_alert=failures_alert,
             )
     return bool(left)
 

@@ -24,6 +24,8 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
     """The time of the newest item seen."""
     lacking: str | None = None
     """What was found wanting first: the run is incomplete."""
+    lacking_since: datetime | None = None
+    """Where the window begins that it was found in."""
     done: bool = False
     """Whether everything is read."""
 

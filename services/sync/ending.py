@@ -2,6 +2,7 @@
 the log says how it ended, and alerts are opened and resolved. All in the transaction that ends the run."""
 
 import uuid
+from datetime import datetime
 
 from services.sync import alert_store, metrics
 from services.sync.run_store import State
@@ -31,16 +32,17 @@ async def finish(
     *,
     error: str | None = None,
     gap: str | None = None,
+    gap_start: datetime | None = None,
     failures_alert: int = alert_store.FAILURES_ALERT,
 ) -> None:
-    """To be called after the run's row is written. `gap`: what the reconciliation has found missing; `failures_alert`:
-    how many failures in a row are an alert."""
+    """To be called after the run's row is written. `gap`: what the reconciliation has found missing, and `gap_start`
+    from where on; `failures_alert`: how many failures in a row are an alert."""
     message = _MESSAGES[state] if error is None else f"{_MESSAGES[state]} {error}"
     key = {"company_id": company_id, "run_id": run_id}
     await sql.fetch(connection, "settle_run", **key)
     await sql.fetch(connection, "log_end", level=_LEVELS[state], message=message, **key)
     await alert_store.run_ended(
-        connection, company_id, source, run_id, state, error, gap, failures_alert=failures_alert
+        connection, company_id, source, run_id, state, error, gap, gap_start=gap_start, failures_alert=failures_alert
     )
 
 

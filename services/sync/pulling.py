@@ -63,6 +63,11 @@ class Pull:
         return self._cursor.lacking
 
     @property
+    def lacking_since(self) -> datetime | None:
+        """From where on that may lack."""
+        return self._cursor.lacking_since
+
+    @property
     def newest(self) -> datetime | None:
         """The time of the newest item seen."""
         return self._cursor.newest
@@ -214,6 +219,7 @@ class Pull:
             "said": None,
             "said_before": _sum(before.said_before, fetched.said),
             "lacking": before.lacking or lacking,
+            "lacking_since": before.lacking_since or (self._windows[fetched.window].start if lacking else None),
         }
         if following == len(self._windows):
             return changes | {"done": True}

@@ -186,7 +186,9 @@ class _Attempt:
         gap = found.gap(pull.lacking)
         self._hold.lines.add("warning" if gap else "info", "RECONCILED", found.text())
         if pull.lacking:
-            return End(State.INCOMPLETE, pull.lacking, found=found, gap=gap)
+            # What is not stored may be of any of the windows.
+            since = None if found.missing else pull.lacking_since
+            return End(State.INCOMPLETE, pull.lacking, found=found, gap=gap, gap_start=since)
         return End(State.SUCCEEDED, found=found, gap=gap)
 
     def _try_later(self, error: str, retry_after: float | None = None) -> End:

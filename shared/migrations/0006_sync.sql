@@ -138,8 +138,12 @@ CREATE TABLE hookline.alerts (
     open_time timestamptz NOT NULL DEFAULT clock_timestamp(),
     last_time timestamptz NOT NULL DEFAULT clock_timestamp(),
     times bigint NOT NULL DEFAULT 1 CHECK (times > 0),
+    -- Of a gap: from where on in the source's history something may be missing. Only who has read from there on again
+    -- can say that it is closed.
+    gap_start_time timestamptz,
     resolve_time timestamptz,
     PRIMARY KEY (company_id, alert_id),
+    CONSTRAINT alerts_gap CHECK ((kind = 'gap_found') = (gap_start_time IS NOT NULL)),
     FOREIGN KEY (company_id, source) REFERENCES hookline.sources ON DELETE CASCADE
 );
 CREATE UNIQUE INDEX alerts_open ON hookline.alerts (company_id, source, kind) WHERE resolve_time IS NULL;

@@ -53,21 +53,32 @@ async def make_webhook(
 
 
 async def end_run(
-    connection: Connection, state: State, gap: str | None = None, company: str = COMPANY, source: str = SOURCE
+    connection: Connection,
+    state: State,
+    gap: str | None = None,
+    company: str = COMPANY,
+    source: str = SOURCE,
+    *,
+    hours: tuple[int, int | None] = (24, None),
 ) -> uuid.UUID:
-    """A run that ends so, in one transaction with what is told of it."""
+    """A run that ends so, in one transaction with what is told of it. It has read all of the last day, or from so many
+    hours ago to so many."""
+    start, until = hours
     run_id = uuid7()
     error = f"away ({run_id})" if state in (State.FAILED, State.INCOMPLETE) else None
     async with connection.transaction():
         await connection.execute(
-            "INSERT INTO hookline.sync_runs (company_id, run_id, source, state, trigger, start_time, ended_time,"
-            " attempt, error, cancel_requested)"
-            " VALUES ($1, $2, $3, $4, 'request', clock_timestamp(), clock_timestamp(), 1, $5, true)",
+            "INSERT INTO hookline.sync_runs (company_id, run_id, source, state, trigger, start_time, until_time,"
+            " ended_time, attempt, error, cancel_requested)"
+            " VALUES ($1, $2, $3, $4, 'request', date_trunc('day', now()) - make_interval(hours => $6),"
+            " date_trunc('day', now()) - make_interval(hours => $7), clock_timestamp(), 1, $5, true)",
             company,
             run_id,
             source,
             state.value,
             error,
+            start,
+            until,
         )
         await alert_store.run_ended(connection, company, source, run_id, state, error, gap)
     return run_id
@@ -137,7 +148,7 @@ async def test_ten_failures_are_one_alert_and_one_success_resolves_it(connection
     assert again[Kind.FAILURES_IN_A_ROW] == found[Kind.FAILURES_IN_A_ROW]
 
 
-async def test_a_gap_is_over_when_a_run_finds_none(connection: Connection) -> None:
+async def test_a_gap_is_over_when_a_run_that_looked_there_finds_none(connection: Connection) -> None:
     await make_source(connection)
     await end_run(connection, State.FAILED)
     run_id = await end_run(connection, State.SUCCEEDED, gap="3 of 100 events are not stored")
@@ -146,8 +157,12 @@ async def test_a_gap_is_over_when_a_run_finds_none(connection: Connection) -> No
     gap = found[Kind.GAP_FOUND]
     assert (gap.message, gap.run_id, gap.resolve_time) == ("3 of 100 events are not stored", run_id, None)
     await end_run(connection, State.FAILED)
-    assert (await alerts(connection))[Kind.GAP_FOUND].resolve_time is None
-    await end_run(connection, State.SUCCEEDED)
+    # Seen again further back: that is where a run has to look.
+    await end_run(connection, State.SUCCEEDED, gap="1 of 9 events is not stored", hours=(48, 40))
+    for hours in ((47, None), (24, None), (100, 47), (100, 1)):
+        await end_run(connection, State.SUCCEEDED, hours=hours)
+        assert (await alerts(connection))[Kind.GAP_FOUND].resolve_time is None, hours
+    await end_run(connection, State.SUCCEEDED, hours=(48, None))
     assert (await alerts(connection))[Kind.GAP_FOUND].resolve_time
 
 

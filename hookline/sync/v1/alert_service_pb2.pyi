@@ -35,7 +35,9 @@ class _AlertKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AlertKind.V
     ALERT_KIND_SCHEDULE_OVERDUE: _AlertKind.ValueType  # 3
     """A run is due by schedule, and for some minutes none was made, or no worker has begun it. Resolved when one has."""
     ALERT_KIND_GAP_FOUND: _AlertKind.ValueType  # 4
-    """The source has what is not stored, or says it has more than it gave. Resolved by a run without such a gap."""
+    """The source has what is not stored, or says it has more than it gave. Resolved by a run without such a gap that has
+    read again from where something may be missing.
+    """
 
 class AlertKind(_AlertKind, metaclass=_AlertKindEnumTypeWrapper):
     """What an alert tells of."""
@@ -49,7 +51,9 @@ ALERT_KIND_FAILURES_IN_A_ROW: AlertKind.ValueType  # 2
 ALERT_KIND_SCHEDULE_OVERDUE: AlertKind.ValueType  # 3
 """A run is due by schedule, and for some minutes none was made, or no worker has begun it. Resolved when one has."""
 ALERT_KIND_GAP_FOUND: AlertKind.ValueType  # 4
-"""The source has what is not stored, or says it has more than it gave. Resolved by a run without such a gap."""
+"""The source has what is not stored, or says it has more than it gave. Resolved by a run without such a gap that has
+read again from where something may be missing.
+"""
 Global___AlertKind: _TypeAlias = AlertKind  # noqa: Y015
 
 class _AlertNews:

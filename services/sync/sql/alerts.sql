@@ -1,10 +1,12 @@
--- name: open_alert(company_id, alert_id, kind, source, run_id, message)
+-- name: open_alert(company_id, alert_id, kind, source, run_id, message, gap_start_time)
 -- One open alert for each kind and source: what is seen again is counted on the one that is open. The id that comes
 -- back is the given one when the alert is new.
-INSERT INTO hookline.alerts AS a (company_id, alert_id, kind, source, run_id, message)
-VALUES (:company_id::text, :alert_id::uuid, :kind::text, :source::text, :run_id::uuid, :message::text)
+INSERT INTO hookline.alerts AS a (company_id, alert_id, kind, source, run_id, message, gap_start_time)
+VALUES (:company_id::text, :alert_id::uuid, :kind::text, :source::text, :run_id::uuid, :message::text,
+        :gap_start_time::timestamptz)
 ON CONFLICT (company_id, source, kind) WHERE resolve_time IS NULL
-DO UPDATE SET run_id = excluded.run_id, message = excluded.message, last_time = clock_timestamp(), times = a.times + 1
+DO UPDATE SET run_id = excluded.run_id, message = excluded.message, last_time = clock_timestamp(), times = a.times + 1,
+              gap_start_time = least(a.gap_start_time, excluded.gap_start_time)
 RETURNING alert_id;
 
 -- name: resolve_alerts(company_id, source, kinds)
@@ -14,6 +16,21 @@ SET resolve_time = clock_timestamp()
 WHERE a.company_id = :company_id::text AND a.source = :source::text AND a.kind = ANY(:kinds::text[])
   AND a.resolve_time IS NULL
 RETURNING a.alert_id;
+
+-- name: close_gap(company_id, source, run_id)
+-- A run without a gap has read everything again from where something was missing, up to when that was seen last.
+UPDATE hookline.alerts a
+SET resolve_time = clock_timestamp()
+FROM hookline.sync_runs r
+WHERE a.company_id = :company_id::text AND a.source = :source::text AND a.kind = 'gap_found' AND a.resolve_time IS NULL
+  AND r.company_id = :company_id::text AND r.run_id = :run_id::uuid AND r.start_time <= a.gap_start_time
+  AND (r.until_time IS NULL OR r.until_time >= a.last_time)
+RETURNING a.alert_id;
+
+-- name: run_start(company_id, run_id)
+-- From where on a run has read.
+SELECT r.start_time FROM hookline.sync_runs r
+WHERE r.company_id = :company_id::text AND r.run_id = :run_id::uuid;
 
 -- name: failures_in_a_row(company_id, source)
 -- How many runs have failed since one last succeeded.
