@@ -120,6 +120,41 @@ CREATE TABLE hookline.alerts (
     CONSTRAINT alerts_times_check CHECK ((times > 0))
 );
 
+CREATE TABLE hookline.api_tokens (
+    company_id text NOT NULL COLLATE pg_catalog."C",
+    token_id uuid NOT NULL,
+    token_sha256 bytea NOT NULL,
+    token_hint text NOT NULL,
+    name text NOT NULL,
+    scopes text[] NOT NULL,
+    create_time timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    expire_time timestamp with time zone,
+    revoke_time timestamp with time zone,
+    last_used_time timestamp with time zone,
+    CONSTRAINT api_tokens_scopes_check CHECK (((cardinality(scopes) > 0) AND (scopes <@ ARRAY['ingest'::text, 'sync'::text, 'export'::text, 'admin'::text]))),
+    CONSTRAINT api_tokens_token_sha256_check CHECK ((octet_length(token_sha256) = 32))
+);
+
+CREATE TABLE hookline.audit_log (
+    company_id text NOT NULL COLLATE pg_catalog."C",
+    entry bigint NOT NULL,
+    log_time timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    actor text NOT NULL,
+    action text NOT NULL COLLATE pg_catalog."C",
+    subject text DEFAULT ''::text NOT NULL,
+    details jsonb DEFAULT '{}'::jsonb NOT NULL,
+    CONSTRAINT audit_log_details_check CHECK ((jsonb_typeof(details) = 'object'::text))
+);
+
+ALTER TABLE hookline.audit_log ALTER COLUMN entry ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME hookline.audit_log_entry_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE hookline.companies (
     company_id text NOT NULL COLLATE pg_catalog."C",
     last_sequence bigint DEFAULT 0 NOT NULL,
@@ -130,6 +165,19 @@ CREATE TABLE hookline.companies (
     CONSTRAINT companies_erasure_epoch_check CHECK ((erasure_epoch >= 0)),
     CONSTRAINT companies_last_change_check CHECK ((last_change >= 0)),
     CONSTRAINT companies_last_sequence_check CHECK ((last_sequence >= 0))
+);
+
+CREATE TABLE hookline.company_limits (
+    company_id text NOT NULL COLLATE pg_catalog."C",
+    requests_per_second double precision,
+    events_per_second double precision,
+    bytes_per_second double precision,
+    concurrent_exports integer,
+    update_time timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT company_limits_bytes_per_second_check CHECK ((bytes_per_second > (0)::double precision)),
+    CONSTRAINT company_limits_concurrent_exports_check CHECK ((concurrent_exports > 0)),
+    CONSTRAINT company_limits_events_per_second_check CHECK ((events_per_second > (0)::double precision)),
+    CONSTRAINT company_limits_requests_per_second_check CHECK ((requests_per_second > (0)::double precision))
 );
 
 CREATE TABLE hookline.endpoints (
@@ -147,6 +195,16 @@ CREATE TABLE hookline.endpoints (
     CONSTRAINT endpoints_old_token CHECK (((old_token_sha256 IS NULL) = (old_token_expire_time IS NULL))),
     CONSTRAINT endpoints_old_token_sha256_check CHECK ((octet_length(old_token_sha256) = 32)),
     CONSTRAINT endpoints_token_sha256_check CHECK ((octet_length(token_sha256) = 32))
+);
+
+CREATE TABLE hookline.erasures (
+    company_id text NOT NULL COLLATE pg_catalog."C",
+    erasure_id uuid NOT NULL,
+    create_time timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    end_time timestamp with time zone,
+    events bigint DEFAULT 0 NOT NULL,
+    quarantined bigint DEFAULT 0 NOT NULL,
+    conflicts bigint DEFAULT 0 NOT NULL
 );
 
 CREATE TABLE hookline.event_conflicts (
@@ -199,6 +257,7 @@ CREATE TABLE hookline.events (
     currency text COLLATE pg_catalog."C",
     payload jsonb NOT NULL,
     platform_type text COLLATE pg_catalog."C",
+    erase_time timestamp with time zone,
     CONSTRAINT events_sequence_check CHECK ((sequence > 0))
 )
 PARTITION BY RANGE (received_time);
@@ -405,11 +464,23 @@ ALTER TABLE ONLY hookline.alert_deliveries
 ALTER TABLE ONLY hookline.alerts
     ADD CONSTRAINT alerts_pkey PRIMARY KEY (company_id, alert_id);
 
+ALTER TABLE ONLY hookline.api_tokens
+    ADD CONSTRAINT api_tokens_pkey PRIMARY KEY (company_id, token_id);
+
+ALTER TABLE ONLY hookline.audit_log
+    ADD CONSTRAINT audit_log_pkey PRIMARY KEY (company_id, entry);
+
 ALTER TABLE ONLY hookline.companies
     ADD CONSTRAINT companies_pkey PRIMARY KEY (company_id);
 
+ALTER TABLE ONLY hookline.company_limits
+    ADD CONSTRAINT company_limits_pkey PRIMARY KEY (company_id);
+
 ALTER TABLE ONLY hookline.endpoints
     ADD CONSTRAINT endpoints_pkey PRIMARY KEY (company_id, endpoint_id);
+
+ALTER TABLE ONLY hookline.erasures
+    ADD CONSTRAINT erasures_pkey PRIMARY KEY (company_id, erasure_id);
 
 ALTER TABLE ONLY hookline.event_conflicts
     ADD CONSTRAINT event_conflicts_pkey PRIMARY KEY (company_id, source, dedup_key, payload_sha256);
@@ -464,6 +535,8 @@ CREATE INDEX alert_deliveries_alert ON hookline.alert_deliveries USING btree (co
 CREATE INDEX alert_deliveries_due ON hookline.alert_deliveries USING btree (next_attempt_time) WHERE (next_attempt_time IS NOT NULL);
 
 CREATE UNIQUE INDEX alerts_open ON hookline.alerts USING btree (company_id, source, kind) WHERE (resolve_time IS NULL);
+
+CREATE UNIQUE INDEX api_tokens_token ON hookline.api_tokens USING btree (company_id, token_sha256);
 
 CREATE INDEX endpoints_old_token ON hookline.endpoints USING btree (company_id, old_token_sha256);
 
