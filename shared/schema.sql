@@ -56,6 +56,67 @@ CREATE FUNCTION hookline.csv_text(cell text) RETURNS text
     SELECT CASE WHEN ascii(cell) IN (61, 43, 45, 64, 9, 13) THEN '''' || cell ELSE cell END
 $$;
 
+CREATE TABLE hookline.events (
+    company_id text NOT NULL COLLATE pg_catalog."C",
+    sequence bigint NOT NULL,
+    received_time timestamp with time zone NOT NULL,
+    occurred_time timestamp with time zone NOT NULL,
+    event_id uuid NOT NULL,
+    source text NOT NULL COLLATE pg_catalog."C",
+    platform text NOT NULL COLLATE pg_catalog."C",
+    type text NOT NULL COLLATE pg_catalog."C",
+    dedup_key text NOT NULL COLLATE pg_catalog."C",
+    customer_name text,
+    product_name text,
+    total numeric,
+    currency text COLLATE pg_catalog."C",
+    payload jsonb NOT NULL,
+    platform_type text COLLATE pg_catalog."C",
+    erase_time timestamp with time zone,
+    CONSTRAINT events_sequence_check CHECK ((sequence > 0))
+)
+PARTITION BY RANGE (received_time);
+
+CREATE FUNCTION hookline.events_containing(contained jsonb, most integer DEFAULT 100) RETURNS SETOF hookline.events
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+    -- Materialized: left alone, the planner walks the log instead.
+    WITH found AS MATERIALIZED (
+        SELECT e.* FROM hookline.events e
+        WHERE e.company_id = ANY (hookline.readable_companies()) AND e.payload OPERATOR(pg_catalog.@>) contained
+    )
+    SELECT f.* FROM found f ORDER BY f.received_time DESC, f.sequence DESC LIMIT least(most, 10000)
+$$;
+
+CREATE FUNCTION hookline.events_naming(typed text, most integer DEFAULT 100) RETURNS SETOF hookline.events
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+    WITH found AS MATERIALIZED (
+        SELECT e.* FROM hookline.events e
+        WHERE e.company_id = ANY (hookline.readable_companies())
+          AND to_tsvector('simple', coalesce(e.customer_name, '') || ' ' || coalesce(e.product_name, ''))
+              OPERATOR(pg_catalog.@@) hookline.words(typed)
+    )
+    SELECT f.* FROM found f ORDER BY f.received_time DESC, f.sequence DESC LIMIT least(most, 10000)
+$$;
+
+CREATE FUNCTION hookline.readable_companies() RETURNS text[]
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+    SELECT coalesce(array_agg(company_id), '{}') FROM hookline.readers WHERE role_name = session_user
+$$;
+
+CREATE FUNCTION hookline.refuse_change() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    RAISE EXCEPTION '%.% is only added to', TG_TABLE_SCHEMA, TG_TABLE_NAME USING ERRCODE = 'integrity_constraint_violation';
+END
+$$;
+
 CREATE FUNCTION hookline.rfc3339(moment timestamp with time zone) RETURNS text
     LANGUAGE sql STABLE PARALLEL SAFE
     AS $$
@@ -241,27 +302,6 @@ CREATE TABLE hookline.event_status (
     CONSTRAINT event_status_status_check CHECK ((status <> 'pending'::hookline.processing_status))
 );
 
-CREATE TABLE hookline.events (
-    company_id text NOT NULL COLLATE pg_catalog."C",
-    sequence bigint NOT NULL,
-    received_time timestamp with time zone NOT NULL,
-    occurred_time timestamp with time zone NOT NULL,
-    event_id uuid NOT NULL,
-    source text NOT NULL COLLATE pg_catalog."C",
-    platform text NOT NULL COLLATE pg_catalog."C",
-    type text NOT NULL COLLATE pg_catalog."C",
-    dedup_key text NOT NULL COLLATE pg_catalog."C",
-    customer_name text,
-    product_name text,
-    total numeric,
-    currency text COLLATE pg_catalog."C",
-    payload jsonb NOT NULL,
-    platform_type text COLLATE pg_catalog."C",
-    erase_time timestamp with time zone,
-    CONSTRAINT events_sequence_check CHECK ((sequence > 0))
-)
-PARTITION BY RANGE (received_time);
-
 CREATE TABLE hookline.platform_mappings (
     company_id text NOT NULL COLLATE pg_catalog."C",
     name text NOT NULL COLLATE pg_catalog."C",
@@ -291,6 +331,12 @@ CREATE TABLE hookline.quarantine (
 );
 
 COMMENT ON COLUMN hookline.quarantine.payload_sha256 IS 'Of the payload; where names or headers came along, of them too: with others it may be another event.';
+
+CREATE TABLE hookline.readers (
+    company_id text NOT NULL COLLATE pg_catalog."C",
+    role_name name NOT NULL,
+    create_time timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
 
 CREATE TABLE hookline.schema_migrations (
     version integer NOT NULL,
@@ -500,6 +546,9 @@ ALTER TABLE ONLY hookline.platform_mappings
 ALTER TABLE ONLY hookline.quarantine
     ADD CONSTRAINT quarantine_pkey PRIMARY KEY (company_id, source, payload_sha256);
 
+ALTER TABLE ONLY hookline.readers
+    ADD CONSTRAINT readers_pkey PRIMARY KEY (company_id, role_name);
+
 ALTER TABLE ONLY hookline.schema_migrations
     ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (version);
 
@@ -574,6 +623,8 @@ CREATE INDEX sync_runs_awake ON hookline.sync_runs USING btree (state) WHERE (st
 
 CREATE INDEX sync_runs_source ON hookline.sync_runs USING btree (company_id, source, run_id);
 
+CREATE TRIGGER audit_log_stays BEFORE DELETE OR UPDATE OR TRUNCATE ON hookline.audit_log FOR EACH STATEMENT EXECUTE FUNCTION hookline.refuse_change();
+
 ALTER TABLE ONLY hookline.alert_deliveries
     ADD CONSTRAINT alert_deliveries_company_id_alert_id_fkey FOREIGN KEY (company_id, alert_id) REFERENCES hookline.alerts(company_id, alert_id) ON DELETE CASCADE;
 
@@ -600,3 +651,81 @@ ALTER TABLE ONLY hookline.sync_requests
 
 ALTER TABLE ONLY hookline.sync_runs
     ADD CONSTRAINT sync_runs_company_id_source_fkey FOREIGN KEY (company_id, source) REFERENCES hookline.sources(company_id, source) ON DELETE CASCADE;
+
+ALTER TABLE hookline.alert_channels ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE hookline.alert_deliveries ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE hookline.alerts ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE hookline.api_tokens ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE hookline.audit_log ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE hookline.companies ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE hookline.company_limits ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE hookline.endpoints ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE hookline.erasures ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE hookline.event_conflicts ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE hookline.event_keys ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE hookline.event_status ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE hookline.events ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE hookline.platform_mappings ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE hookline.quarantine ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY readers ON hookline.alerts FOR SELECT USING ((company_id = ANY (( SELECT hookline.readable_companies() AS readable_companies)::text[])));
+
+CREATE POLICY readers ON hookline.audit_log FOR SELECT USING ((company_id = ANY (( SELECT hookline.readable_companies() AS readable_companies)::text[])));
+
+CREATE POLICY readers ON hookline.companies FOR SELECT USING ((company_id = ANY (( SELECT hookline.readable_companies() AS readable_companies)::text[])));
+
+CREATE POLICY readers ON hookline.event_conflicts FOR SELECT USING ((company_id = ANY (( SELECT hookline.readable_companies() AS readable_companies)::text[])));
+
+CREATE POLICY readers ON hookline.event_status FOR SELECT USING ((company_id = ANY (( SELECT hookline.readable_companies() AS readable_companies)::text[])));
+
+CREATE POLICY readers ON hookline.events FOR SELECT USING ((company_id = ANY (( SELECT hookline.readable_companies() AS readable_companies)::text[])));
+
+CREATE POLICY readers ON hookline.platform_mappings FOR SELECT USING ((company_id = ANY (( SELECT hookline.readable_companies() AS readable_companies)::text[])));
+
+CREATE POLICY readers ON hookline.quarantine FOR SELECT USING ((company_id = ANY (( SELECT hookline.readable_companies() AS readable_companies)::text[])));
+
+ALTER TABLE hookline.readers ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY readers ON hookline.sources FOR SELECT USING ((company_id = ANY (( SELECT hookline.readable_companies() AS readable_companies)::text[])));
+
+CREATE POLICY readers ON hookline.sync_differences FOR SELECT USING ((company_id = ANY (( SELECT hookline.readable_companies() AS readable_companies)::text[])));
+
+CREATE POLICY readers ON hookline.sync_log FOR SELECT USING ((company_id = ANY (( SELECT hookline.readable_companies() AS readable_companies)::text[])));
+
+CREATE POLICY readers ON hookline.sync_reconciliations FOR SELECT USING ((company_id = ANY (( SELECT hookline.readable_companies() AS readable_companies)::text[])));
+
+CREATE POLICY readers ON hookline.sync_runs FOR SELECT USING ((company_id = ANY (( SELECT hookline.readable_companies() AS readable_companies)::text[])));
+
+CREATE POLICY readers ON hookline.unprocessed FOR SELECT USING ((company_id = ANY (( SELECT hookline.readable_companies() AS readable_companies)::text[])));
+
+ALTER TABLE hookline.signing_secrets ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE hookline.sources ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE hookline.sync_differences ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE hookline.sync_log ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE hookline.sync_pages ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE hookline.sync_reconciliations ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE hookline.sync_requests ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE hookline.sync_runs ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE hookline.unprocessed ENABLE ROW LEVEL SECURITY;

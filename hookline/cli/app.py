@@ -8,7 +8,9 @@ from typing import Any, NoReturn
 
 import click
 
+from hookline.cli.audit import audit
 from hookline.cli.endpoints import endpoint
+from hookline.cli.erase import erase
 from hookline.cli.errors import EXIT_STATUSES, PIPE_CLOSED, explain
 from hookline.cli.events import get, list_events, mark
 from hookline.cli.export import export
@@ -78,6 +80,8 @@ for _command in (
     secret,
     platform,
     sync,
+    audit,
+    erase,
 ):
     cli.add_command(_command)
 

@@ -20,6 +20,7 @@ from hookline.client.errors import (
     NotFound,
     PermissionDenied,
     ServerDefect,
+    TlsFailed,
     Unavailable,
     Unreachable,
     Violation,
@@ -30,6 +31,7 @@ from hookline.client.ingest import IngestSummary, Problem
 from hookline.client.quarantine import QuarantineFilter
 from hookline.client.requests import Filter, Group, Order, Status
 from hookline.events.v1.events_pb2 import Event, Money, ProcessingStatus
+from hookline.export.v1.audit_service_pb2 import AuditEntry
 from hookline.export.v1.event_query_service_pb2 import ListEventsResponse, SummarizeEventsResponse
 from hookline.ingest.v1.endpoint_service_pb2 import (
     CreateEndpointResponse,
@@ -50,6 +52,7 @@ from hookline.ingest.v1.ingest_service_pb2 import (
     QuarantinedEvent,
     RetryQuarantinedEventsResponse,
 )
+from hookline.ingest.v1.privacy_service_pb2 import EraseSubjectResponse
 from hookline.sync.v1.sync_service_pb2 import (
     CheckSourceResponse,
     Source,
@@ -67,11 +70,13 @@ Retried = RetryQuarantinedEventsResponse.Retried
 
 __all__ = [
     "AsyncClient",
+    "AuditEntry",
     "CheckSourceResponse",
     "Client",
     "CreateEndpointResponse",
     "Dialect",
     "Endpoint",
+    "EraseSubjectResponse",
     "Event",
     "EventConflict",
     "ExportOptions",
@@ -117,6 +122,7 @@ __all__ = [
     "SyncRun",
     "SyncRunState",
     "SyncTrigger",
+    "TlsFailed",
     "TriggerSyncResponse",
     "Unavailable",
     "Unreachable",

@@ -8,7 +8,7 @@ import grpc
 from hookline.sync.v1 import sync_service_pb2, sync_service_pb2_grpc
 from services.sync.doorbell import Doorbell
 from services.sync.servicer import SyncServicer
-from shared import db, server
+from shared import db, limits, server
 from shared.broker import make_broker
 from shared.migrate import check_migrated
 from shared.settings import Settings
@@ -30,7 +30,10 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
             sync_service_pb2_grpc.add_SyncServiceServicer_to_server(servicer, grpc_server)
 
         names = [service.full_name for service in sync_service_pb2.DESCRIPTOR.services_by_name.values()]
-        async with server.serving(settings, settings.sync_address, names, register, stopping):
+        async with (
+            limits.opened(settings, pool) as limiter,
+            server.serving(settings, settings.sync_address, names, register, stopping, limiter),
+        ):
             await stopping.wait()
         await broker.shutdown()
 

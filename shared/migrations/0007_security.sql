@@ -47,6 +47,15 @@ CREATE TABLE hookline.audit_log (
     PRIMARY KEY (company_id, entry)
 );
 
+-- Against mistakes, not against who owns the table.
+CREATE FUNCTION hookline.refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '%.% is only added to', TG_TABLE_SCHEMA, TG_TABLE_NAME USING ERRCODE = 'integrity_constraint_violation';
+END
+$$;
+CREATE TRIGGER audit_log_stays BEFORE UPDATE OR DELETE OR TRUNCATE ON hookline.audit_log
+    FOR EACH STATEMENT EXECUTE FUNCTION hookline.refuse_change();
+
 -- That a person was erased, and how much that was; not who.
 CREATE TABLE hookline.erasures (
     company_id text COLLATE "C" NOT NULL,
