@@ -10,7 +10,7 @@ DEV_STAMP := $(VENV)/.dev-stamp
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 CODE := hookline services shared tests bench protos
 
-.PHONY: help run demo test soak bench bench-full check format protos schema lock wheel clean
+.PHONY: help run demo test soak bench bench-full check format protos schema lock wheel audit sbom clean
 
 help: ## Explain the targets
 	@echo "Hookline: the system of record for webhook events"
@@ -67,6 +67,12 @@ lock: $(DEV_STAMP) ## Write the hash-locked requirements anew
 
 wheel: $(DEV_STAMP) ## Build the wheel of the client, the CLI and the stubs in dist/
 	$(BIN)/python -m build --quiet --wheel --no-isolation
+
+audit: $(DEV_STAMP) ## Ask whether the locked packages are known to be unsafe, where that data can be reached
+	@$(BIN)/python -m tests.supply_chain audit
+
+sbom: $(DEV_STAMP) ## Write what the image is made of to dist/, as CycloneDX
+	@$(BIN)/python -m tests.supply_chain sbom
 
 clean: ## Remove the virtual environment and what tools left behind; data stays
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -10,6 +10,7 @@ from bench import (
     ingest_duplicates,
     ingest_http,
     ingest_unary,
+    limit_neighbour,
     queries,
     sync_100k,
 )
@@ -25,6 +26,7 @@ BENCHMARKS: Mapping[str, Callable[[], Awaitable[Measurement]]] = {
     "ingest_duplicates": ingest_duplicates.run,
     "export_csv_10k": export_10k.run_csv,
     "export_json_10k": export_10k.run_json,
+    "limit_neighbour": limit_neighbour.run,
     "sync_100k": sync_100k.run,
     "cpu_100k_day": cpu_100k_day.run,
 }

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import click
 from cryptography.fernet import Fernet
 
-from services.suite import supervisor
+from services.suite import admin, supervisor
 from shared.errors import OperatorError
 from shared.migrate import migrate
 from shared.processes import ChildFailed
@@ -27,6 +27,8 @@ def main(arguments: Sequence[str]) -> int:
                 return asyncio.run(supervisor.run(load_settings(), embedded=chosen.embedded))
             case "migrate":
                 return asyncio.run(_migrate(load_settings()))
+            case "admin":
+                return asyncio.run(admin.run(chosen, load_settings()))
             case "secret-key":
                 click.echo(Fernet.generate_key().decode())
                 return 0
@@ -72,9 +74,10 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser(
         "secret-key",
         help="print a new HOOKLINE_SECRET_KEY",
-        description="Prints a new key for HOOKLINE_SECRET_KEY, which encrypts the credentials of sources. Keep it: "
-        "without it they are lost.",
+        description="Prints a new key for HOOKLINE_SECRET_KEY, which encrypts the credentials of sources and signs "
+        "tokens. Keep it: without it the credentials are lost.",
     )
+    admin.add_parser(commands)
     commands.add_parser(
         "demo",
         help="ingest sample events twice and export them, in a temporary directory",

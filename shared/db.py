@@ -2,9 +2,9 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -13,6 +13,7 @@ from shared.errors import DatabaseUnavailable, OperatorError
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 Pool: TypeAlias = "asyncpg.Pool[Any]"
+T = TypeVar("T")
 
 # The connection is gone, or the server is coming or going: nothing that the statement itself could help.
 # QueryCanceledError is a statement_timeout, LockNotAvailableError a lock_timeout: a server too busy to answer.
@@ -35,6 +36,7 @@ UNAVAILABLE = (
 )
 _STARTING = (asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError, ConnectionRefusedError, FileNotFoundError)
 _PATIENCE_SECONDS = 15
+_RETRY_SECONDS = (0.05, 0.2, 0.5, 1.0)
 
 
 @asynccontextmanager
@@ -54,6 +56,19 @@ async def acquired(pool: Pool) -> AsyncIterator[Connection]:
     """A connection of the pool for the block. The loss of the database, before or inside it, is DatabaseUnavailable."""
     async with unavailable_if_lost(), pool.acquire() as connection:
         yield connection
+
+
+async def read_patiently(pool: Pool, read: Callable[[Connection], Awaitable[T]]) -> T:
+    """Reads something, again and again for about two seconds: as patient as ingest's committer, so that an event that
+    meets a lost connection is not refused for that. Raises DatabaseUnavailable."""
+    for delay in _RETRY_SECONDS:
+        try:
+            async with acquired(pool) as connection:
+                return await read(connection)
+        except DatabaseUnavailable:
+            await asyncio.sleep(delay)
+    async with acquired(pool) as connection:
+        return await read(connection)
 
 
 async def connect(database_url: str, **server_settings: str) -> Connection:

@@ -3,6 +3,7 @@
 Code anywhere below the edge raises one of these; `shared.interceptors` alone turns them into google.rpc.Status.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -71,6 +72,13 @@ class InvalidField(HooklineError):
         return [*super().details(), error_details_pb2.BadRequest(field_violations=fields)]
 
 
+def _retry_info(seconds: float) -> error_details_pb2.RetryInfo:
+    delay = Duration()
+    # Not a millisecond too early.
+    delay.FromMilliseconds(math.ceil(seconds * 1000))
+    return error_details_pb2.RetryInfo(retry_delay=delay)
+
+
 class MalformedMessage(HooklineError):
     code = grpc.StatusCode.INVALID_ARGUMENT
     reason = ErrorReason.ERROR_REASON_MALFORMED_MESSAGE
@@ -102,9 +110,7 @@ class IngestQueueFull(HooklineError):
         self.retry_seconds = retry_seconds
 
     def details(self) -> list[Message]:
-        delay = Duration()
-        delay.FromMilliseconds(round(self.retry_seconds * 1000))
-        return [*super().details(), error_details_pb2.RetryInfo(retry_delay=delay)]
+        return [*super().details(), _retry_info(self.retry_seconds)]
 
 
 class DatabaseUnavailable(HooklineError):
@@ -277,6 +283,45 @@ class MailNotSetUp(HooklineError):
 
     def __init__(self) -> None:
         super().__init__("this server has no mail server to send by; the operator sets HOOKLINE_SMTP_URL")
+
+
+class Unauthenticated(HooklineError):
+    code = grpc.StatusCode.UNAUTHENTICATED
+    reason = ErrorReason.ERROR_REASON_UNAUTHENTICATED
+
+
+class WrongCompany(HooklineError):
+    code = grpc.StatusCode.PERMISSION_DENIED
+    reason = ErrorReason.ERROR_REASON_WRONG_COMPANY
+
+    def __init__(self) -> None:
+        super().__init__("company_id: the token is another company's")
+
+
+class ScopeMissing(HooklineError):
+    code = grpc.StatusCode.PERMISSION_DENIED
+    reason = ErrorReason.ERROR_REASON_SCOPE_MISSING
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"the token lacks the scope {scope}", scope=scope)
+
+
+class LimitReached(HooklineError):
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    reason = ErrorReason.ERROR_REASON_LIMIT_REACHED
+    _WHAT: ClassVar = {
+        "requests": "requests a second",
+        "events": "events a second",
+        "bytes": "bytes a second",
+        "exports": "exports at once",
+    }
+
+    def __init__(self, limit: str, retry_seconds: float) -> None:
+        super().__init__(f"the company's limit of {self._WHAT[limit]} is reached; try again shortly", limit=limit)
+        self.retry_seconds = retry_seconds
+
+    def details(self) -> list[Message]:
+        return [*super().details(), _retry_info(self.retry_seconds)]
 
 
 class InternalError(HooklineError):

@@ -1,4 +1,5 @@
-"""What every call passes through, outermost: request id, time limit, errors into google.rpc.Status, logs, metrics.
+"""What every call passes through, outermost: request id, who calls and whether they may, time limit, errors into
+google.rpc.Status, logs, metrics.
 
 One layer and not five, because each costs every call. Nothing that a handler raises gets past it: a HooklineError
 goes out as it is, anything else as INTERNAL with the request id, its cause into the log.
@@ -8,8 +9,8 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import aclosing
-from functools import cached_property
+from contextlib import aclosing, nullcontext
+from functools import cached_property, partial
 from typing import Any, TypeAlias
 
 import grpc
@@ -18,14 +19,18 @@ from google.protobuf.message import Message
 from prometheus_client import Counter, Gauge, Histogram
 
 from shared import logs
+from shared.auth import ANONYMOUS, CALLER, RULES, Caller, Rule, Scope, check_company
 from shared.errors import (
     DeadlineExceeded,
     HooklineError,
     InternalError,
+    LimitReached,
     MalformedMessage,
     MethodNotFound,
     ReaderStalled,
 )
+from shared.gate import Gate
+from shared.limits import Limiter, patiently
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
@@ -52,8 +57,11 @@ _MALFORMED = _Malformed()
 class _Call:
     """A call under way. Its request id is made out only when someone asks."""
 
+    _refusal: HooklineError | None = None
+
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._task = asyncio.current_task()
 
     @cached_property
     def request_id(self) -> str:
@@ -62,6 +70,18 @@ class _Call:
             if key == REQUEST_ID and isinstance(value, str) and 0 < len(value) <= 128:
                 return value
         return uuid.uuid4().hex
+
+    def end(self, error: HooklineError) -> None:
+        """Ends it with an error, wherever it is."""
+        if self._refusal is None and self._task is not None:
+            self._refusal = error
+            self._task.cancel()
+
+    def ended(self) -> HooklineError | None:
+        """What it was ended with from outside, if it was. From here on it can wait again."""
+        if self._refusal is not None and self._task is not None:
+            self._task.uncancel()
+        return self._refusal
 
 
 class CallInterceptor(grpc.GenericRpcHandler):
@@ -72,16 +92,30 @@ class CallInterceptor(grpc.GenericRpcHandler):
 
     Unary calls are cut off after `max_call_seconds`, or the caller's deadline if sooner; streams when their caller
     takes nothing for `stall_seconds`. `log_all`: calls that succeed are logged too.
+
+    A method without a rule in `shared.auth` is not served. `gate`: knows who calls; without one anybody may do all.
+    `limiter`: holds companies to their limits; each message of a stream counts as a request, and waits for its turn.
     """
 
-    def __init__(self, max_call_seconds: float, stall_seconds: float, *, log_all: bool = False) -> None:
+    def __init__(
+        self,
+        max_call_seconds: float,
+        stall_seconds: float,
+        *,
+        gate: Gate | None = None,
+        limiter: Limiter | None = None,
+        log_all: bool = False,
+    ) -> None:
+        self._gate = gate
+        self._limiter = limiter or Limiter()
         self._max_call_seconds = max_call_seconds
         self._stall_seconds = stall_seconds
         # Asked once: a call that is not logged should not cost the asking.
         self._log_all = log_all
         self._methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         # One for them all: a caller can make up any number of names.
-        self._unknown = self._wrap("unknown", grpc.unary_unary_rpc_method_handler(_method_not_found))
+        unknown: grpc.RpcMethodHandler[Any, Any] = grpc.unary_unary_rpc_method_handler(_method_not_found)
+        self._unknown = self._wrap("unknown", unknown, Rule.NOTHING)
 
     def add_registered_method_handlers(
         self, service: str, methods: "Mapping[str, grpc.RpcMethodHandler[Any, Any]]"
@@ -89,7 +123,11 @@ class CallInterceptor(grpc.GenericRpcHandler):
         """Takes the methods of a service. Generated code calls this."""
         for name, handler in methods.items():
             method = f"{service}/{name}"
-            self._methods[f"/{method}"] = self._wrap(method, handler)
+            rule = RULES.get(method)
+            if rule is None:
+                _log.error("method_without_rule", method=method)
+                continue
+            self._methods[f"/{method}"] = self._wrap(method, handler, rule)
 
     def add_generic_rpc_handlers(self, handlers: "Iterable[grpc.GenericRpcHandler]") -> None:
         """Does nothing: generated code names the same methods to the other one."""
@@ -98,7 +136,9 @@ class CallInterceptor(grpc.GenericRpcHandler):
         """The method that is called; one that says so where there is none."""
         return self._methods.get(handler_call_details.method, self._unknown)
 
-    def _wrap(self, method: str, handler: "grpc.RpcMethodHandler[Any, Any]") -> "grpc.RpcMethodHandler[Any, Any]":
+    def _wrap(
+        self, method: str, handler: "grpc.RpcMethodHandler[Any, Any]", rule: Scope | Rule
+    ) -> "grpc.RpcMethodHandler[Any, Any]":
         seconds, ok = SECONDS.labels(method), CALLS.labels(method, "OK")
         running: set[_Call] = set()
         RUNNING.labels(method).set_function(lambda: len(running))
@@ -110,21 +150,29 @@ class CallInterceptor(grpc.GenericRpcHandler):
             logs.CURRENT_CALL.set(call)
             started = time.perf_counter()
             running.add(call)
-            code = "OK"
+            code, log = "OK", _log.info
             try:
-                return await run(request, context)
+                return await run(request, context, call)
             except HooklineError as error:
-                code = error.code.name
-                failure = error
+                failure = call.ended() or error
+                code = failure.code.name
+                if isinstance(error, LimitReached):
+                    # It is counted; a flood shall not flood the log.
+                    log = _log.debug
             except asyncio.CancelledError:
-                code = "CANCELLED"
-                raise
+                refusal = call.ended()
+                if refusal is None:
+                    code = "CANCELLED"
+                    raise
+                # Ended by us, not by the caller, who is still to be told.
+                failure = refusal
+                code = failure.code.name
             except grpc.aio.AbortError:
                 # Of gRPC's own services (health, reflection), which say what they mean themselves.
                 code = "ABORTED_BY_SERVICE"
                 raise
             except Exception as error:
-                failure = InternalError(call.request_id)
+                failure = call.ended() or InternalError(call.request_id)
                 code = failure.code.name
                 _log.error("call_failed", method=method, **logs.describe(error))
             finally:
@@ -134,7 +182,7 @@ class CallInterceptor(grpc.GenericRpcHandler):
                 if code != "OK":
                     CALLS.labels(method, code).inc()
                     # UNIMPLEMENTED: tools that look for a newer reflection first.
-                    log = _log.debug if code in ("CANCELLED", "UNIMPLEMENTED") else _log.info
+                    log = _log.debug if code in ("CANCELLED", "UNIMPLEMENTED") else log
                     log("call", method=method, code=code, seconds=round(took, 6))
                 else:
                     ok.inc()
@@ -143,21 +191,44 @@ class CallInterceptor(grpc.GenericRpcHandler):
             await _abort(context, failure, call.request_id)
             raise AssertionError("abort always raises")
 
-        async def run_unary(request: Any, context: Context) -> Any:
+        gate = None if rule is Rule.NOTHING else self._gate
+        limiter = self._limiter
+        names_company = isinstance(rule, Scope)
+
+        def passed(request: Any, caller: Caller) -> Any:
+            """Every request passes here, each one of a stream too, before anything is done or looked up for it."""
             if request is _MALFORMED:
                 raise MalformedMessage("the bytes received are not a message of the request's type")
+            if names_company:
+                check_company(caller, request)
+                if not handler.request_streaming:
+                    limiter.request(request.company_id, request)
+            return request
+
+        async def admitted(gate: Gate, context: Context) -> Caller:
+            caller = await gate.admit(context.invocation_metadata(), rule)
+            CALLER.set(caller)
+            return caller
+
+        async def run_unary(request: Any, context: Context, call: _Call) -> Any:
             limit = min(self._max_call_seconds, context.time_remaining() or self._max_call_seconds)
             try:
                 async with asyncio.timeout(limit):
-                    return await behaviour(request, context)
+                    caller = ANONYMOUS if gate is None else await admitted(gate, context)
+                    return await behaviour(passed(request, caller), context)
             except TimeoutError as error:
                 raise DeadlineExceeded(f"not done within {limit:.3g} s") from error
 
-        async def run_streaming(request: Any, context: Context) -> Any:
+        async def run_streaming(request: Any, context: Context, call: _Call) -> Any:
+            caller = ANONYMOUS if gate is None else await admitted(gate, context)
             if handler.request_streaming:
-                request = _well_formed(request)
-            elif request is _MALFORMED:
-                raise MalformedMessage("the bytes received are not a message of the request's type")
+                request = _each(request, lambda one: passed(one, caller), limiter if names_company else Limiter())
+            else:
+                passed(request, caller)
+            with nullcontext() if gate is None else gate.streaming(caller, call):
+                return await stream(request, context)
+
+        async def stream(request: Any, context: Context) -> Any:
             responses = behaviour(request, context)
             if not hasattr(responses, "__aiter__"):
                 return await responses
@@ -200,10 +271,14 @@ def _checked(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], An
     return checked
 
 
-async def _well_formed(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+async def _each(requests: AsyncIterator[Any], passed: Callable[[Any], Any], limiter: Limiter) -> AsyncIterator[Any]:
+    company_id = ""
     async for request in requests:
-        if request is _MALFORMED:
-            raise MalformedMessage("the bytes received are not a message of the request's type")
+        passed(request)
+        if not limiter.is_idle:
+            # Only the first one need name it.
+            company_id = request.company_id or company_id
+            await patiently(partial(limiter.request, company_id, request))
         yield request
 
 

@@ -56,6 +56,67 @@ CREATE FUNCTION hookline.csv_text(cell text) RETURNS text
     SELECT CASE WHEN ascii(cell) IN (61, 43, 45, 64, 9, 13) THEN '''' || cell ELSE cell END
 $$;
 
+CREATE TABLE hookline.events (
+    company_id text NOT NULL COLLATE pg_catalog."C",
+    sequence bigint NOT NULL,
+    received_time timestamp with time zone NOT NULL,
+    occurred_time timestamp with time zone NOT NULL,
+    event_id uuid NOT NULL,
+    source text NOT NULL COLLATE pg_catalog."C",
+    platform text NOT NULL COLLATE pg_catalog."C",
+    type text NOT NULL COLLATE pg_catalog."C",
+    dedup_key text NOT NULL COLLATE pg_catalog."C",
+    customer_name text,
+    product_name text,
+    total numeric,
+    currency text COLLATE pg_catalog."C",
+    payload jsonb NOT NULL,
+    platform_type text COLLATE pg_catalog."C",
+    erase_time timestamp with time zone,
+    CONSTRAINT events_sequence_check CHECK ((sequence > 0))
+)
+PARTITION BY RANGE (received_time);
+
+CREATE FUNCTION hookline.events_containing(contained jsonb, most integer DEFAULT 100) RETURNS SETOF hookline.events
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+    -- Materialized: left alone, the planner walks the log instead.
+    WITH found AS MATERIALIZED (
+        SELECT e.* FROM hookline.events e
+        WHERE e.company_id = ANY (hookline.readable_companies()) AND e.payload OPERATOR(pg_catalog.@>) contained
+    )
+    SELECT f.* FROM found f ORDER BY f.received_time DESC, f.sequence DESC LIMIT least(most, 10000)
+$$;
+
+CREATE FUNCTION hookline.events_naming(typed text, most integer DEFAULT 100) RETURNS SETOF hookline.events
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+    WITH found AS MATERIALIZED (
+        SELECT e.* FROM hookline.events e
+        WHERE e.company_id = ANY (hookline.readable_companies())
+          AND to_tsvector('simple', coalesce(e.customer_name, '') || ' ' || coalesce(e.product_name, ''))
+              OPERATOR(pg_catalog.@@) hookline.words(typed)
+    )
+    SELECT f.* FROM found f ORDER BY f.received_time DESC, f.sequence DESC LIMIT least(most, 10000)
+$$;
+
+CREATE FUNCTION hookline.readable_companies() RETURNS text[]
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+    SELECT coalesce(array_agg(company_id), '{}') FROM hookline.readers WHERE role_name = session_user
+$$;
+
+CREATE FUNCTION hookline.refuse_change() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    RAISE EXCEPTION '%.% is only added to', TG_TABLE_SCHEMA, TG_TABLE_NAME USING ERRCODE = 'integrity_constraint_violation';
+END
+$$;
+
 CREATE FUNCTION hookline.rfc3339(moment timestamp with time zone) RETURNS text
     LANGUAGE sql STABLE PARALLEL SAFE
     AS $$
@@ -121,6 +182,41 @@ CREATE TABLE hookline.alerts (
     CONSTRAINT alerts_times_check CHECK ((times > 0))
 );
 
+CREATE TABLE hookline.api_tokens (
+    company_id text NOT NULL COLLATE pg_catalog."C",
+    token_id uuid NOT NULL,
+    token_sha256 bytea NOT NULL,
+    token_hint text NOT NULL,
+    name text NOT NULL,
+    scopes text[] NOT NULL,
+    create_time timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    expire_time timestamp with time zone,
+    revoke_time timestamp with time zone,
+    last_used_time timestamp with time zone,
+    CONSTRAINT api_tokens_scopes_check CHECK (((cardinality(scopes) > 0) AND (scopes <@ ARRAY['ingest'::text, 'sync'::text, 'export'::text, 'admin'::text]))),
+    CONSTRAINT api_tokens_token_sha256_check CHECK ((octet_length(token_sha256) = 32))
+);
+
+CREATE TABLE hookline.audit_log (
+    company_id text NOT NULL COLLATE pg_catalog."C",
+    entry bigint NOT NULL,
+    log_time timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    actor text NOT NULL,
+    action text NOT NULL COLLATE pg_catalog."C",
+    subject text DEFAULT ''::text NOT NULL,
+    details jsonb DEFAULT '{}'::jsonb NOT NULL,
+    CONSTRAINT audit_log_details_check CHECK ((jsonb_typeof(details) = 'object'::text))
+);
+
+ALTER TABLE hookline.audit_log ALTER COLUMN entry ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME hookline.audit_log_entry_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE hookline.companies (
     company_id text NOT NULL COLLATE pg_catalog."C",
     last_sequence bigint DEFAULT 0 NOT NULL,
@@ -131,6 +227,19 @@ CREATE TABLE hookline.companies (
     CONSTRAINT companies_erasure_epoch_check CHECK ((erasure_epoch >= 0)),
     CONSTRAINT companies_last_change_check CHECK ((last_change >= 0)),
     CONSTRAINT companies_last_sequence_check CHECK ((last_sequence >= 0))
+);
+
+CREATE TABLE hookline.company_limits (
+    company_id text NOT NULL COLLATE pg_catalog."C",
+    requests_per_second double precision,
+    events_per_second double precision,
+    bytes_per_second double precision,
+    concurrent_exports integer,
+    update_time timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT company_limits_bytes_per_second_check CHECK ((bytes_per_second > (0)::double precision)),
+    CONSTRAINT company_limits_concurrent_exports_check CHECK ((concurrent_exports > 0)),
+    CONSTRAINT company_limits_events_per_second_check CHECK ((events_per_second > (0)::double precision)),
+    CONSTRAINT company_limits_requests_per_second_check CHECK ((requests_per_second > (0)::double precision))
 );
 
 CREATE TABLE hookline.endpoints (
@@ -148,6 +257,16 @@ CREATE TABLE hookline.endpoints (
     CONSTRAINT endpoints_old_token CHECK (((old_token_sha256 IS NULL) = (old_token_expire_time IS NULL))),
     CONSTRAINT endpoints_old_token_sha256_check CHECK ((octet_length(old_token_sha256) = 32)),
     CONSTRAINT endpoints_token_sha256_check CHECK ((octet_length(token_sha256) = 32))
+);
+
+CREATE TABLE hookline.erasures (
+    company_id text NOT NULL COLLATE pg_catalog."C",
+    erasure_id uuid NOT NULL,
+    create_time timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    end_time timestamp with time zone,
+    events bigint DEFAULT 0 NOT NULL,
+    quarantined bigint DEFAULT 0 NOT NULL,
+    conflicts bigint DEFAULT 0 NOT NULL
 );
 
 CREATE TABLE hookline.event_conflicts (
@@ -184,26 +303,6 @@ CREATE TABLE hookline.event_status (
     CONSTRAINT event_status_status_check CHECK ((status <> 'pending'::hookline.processing_status))
 );
 
-CREATE TABLE hookline.events (
-    company_id text NOT NULL COLLATE pg_catalog."C",
-    sequence bigint NOT NULL,
-    received_time timestamp with time zone NOT NULL,
-    occurred_time timestamp with time zone NOT NULL,
-    event_id uuid NOT NULL,
-    source text NOT NULL COLLATE pg_catalog."C",
-    platform text NOT NULL COLLATE pg_catalog."C",
-    type text NOT NULL COLLATE pg_catalog."C",
-    dedup_key text NOT NULL COLLATE pg_catalog."C",
-    customer_name text,
-    product_name text,
-    total numeric,
-    currency text COLLATE pg_catalog."C",
-    payload jsonb NOT NULL,
-    platform_type text COLLATE pg_catalog."C",
-    CONSTRAINT events_sequence_check CHECK ((sequence > 0))
-)
-PARTITION BY RANGE (received_time);
-
 CREATE TABLE hookline.platform_mappings (
     company_id text NOT NULL COLLATE pg_catalog."C",
     name text NOT NULL COLLATE pg_catalog."C",
@@ -233,6 +332,12 @@ CREATE TABLE hookline.quarantine (
 );
 
 COMMENT ON COLUMN hookline.quarantine.payload_sha256 IS 'Of the payload; where names or headers came along, of them too: with others it may be another event.';
+
+CREATE TABLE hookline.readers (
+    company_id text NOT NULL COLLATE pg_catalog."C",
+    role_name name NOT NULL,
+    create_time timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
 
 CREATE TABLE hookline.schema_migrations (
     version integer NOT NULL,
@@ -406,11 +511,23 @@ ALTER TABLE ONLY hookline.alert_deliveries
 ALTER TABLE ONLY hookline.alerts
     ADD CONSTRAINT alerts_pkey PRIMARY KEY (company_id, alert_id);
 
+ALTER TABLE ONLY hookline.api_tokens
+    ADD CONSTRAINT api_tokens_pkey PRIMARY KEY (company_id, token_id);
+
+ALTER TABLE ONLY hookline.audit_log
+    ADD CONSTRAINT audit_log_pkey PRIMARY KEY (company_id, entry);
+
 ALTER TABLE ONLY hookline.companies
     ADD CONSTRAINT companies_pkey PRIMARY KEY (company_id);
 
+ALTER TABLE ONLY hookline.company_limits
+    ADD CONSTRAINT company_limits_pkey PRIMARY KEY (company_id);
+
 ALTER TABLE ONLY hookline.endpoints
     ADD CONSTRAINT endpoints_pkey PRIMARY KEY (company_id, endpoint_id);
+
+ALTER TABLE ONLY hookline.erasures
+    ADD CONSTRAINT erasures_pkey PRIMARY KEY (company_id, erasure_id);
 
 ALTER TABLE ONLY hookline.event_conflicts
     ADD CONSTRAINT event_conflicts_pkey PRIMARY KEY (company_id, source, dedup_key, payload_sha256);
@@ -429,6 +546,9 @@ ALTER TABLE ONLY hookline.platform_mappings
 
 ALTER TABLE ONLY hookline.quarantine
     ADD CONSTRAINT quarantine_pkey PRIMARY KEY (company_id, source, payload_sha256);
+
+ALTER TABLE ONLY hookline.readers
+    ADD CONSTRAINT readers_pkey PRIMARY KEY (company_id, role_name);
 
 ALTER TABLE ONLY hookline.schema_migrations
     ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (version);
@@ -466,6 +586,8 @@ CREATE INDEX alert_deliveries_due ON hookline.alert_deliveries USING btree (next
 
 CREATE UNIQUE INDEX alerts_open ON hookline.alerts USING btree (company_id, source, kind) WHERE (resolve_time IS NULL);
 
+CREATE UNIQUE INDEX api_tokens_token ON hookline.api_tokens USING btree (company_id, token_sha256);
+
 CREATE INDEX endpoints_old_token ON hookline.endpoints USING btree (company_id, old_token_sha256);
 
 CREATE UNIQUE INDEX endpoints_token ON hookline.endpoints USING btree (company_id, token_sha256);
@@ -502,6 +624,8 @@ CREATE INDEX sync_runs_awake ON hookline.sync_runs USING btree (state) WHERE (st
 
 CREATE INDEX sync_runs_source ON hookline.sync_runs USING btree (company_id, source, run_id);
 
+CREATE TRIGGER audit_log_stays BEFORE DELETE OR UPDATE OR TRUNCATE ON hookline.audit_log FOR EACH STATEMENT EXECUTE FUNCTION hookline.refuse_change();
+
 ALTER TABLE ONLY hookline.alert_deliveries
     ADD CONSTRAINT alert_deliveries_company_id_alert_id_fkey FOREIGN KEY (company_id, alert_id) REFERENCES hookline.alerts(company_id, alert_id) ON DELETE CASCADE;
 
@@ -528,3 +652,81 @@ ALTER TABLE ONLY hookline.sync_requests
 
 ALTER TABLE ONLY hookline.sync_runs
     ADD CONSTRAINT sync_runs_company_id_source_fkey FOREIGN KEY (company_id, source) REFERENCES hookline.sources(company_id, source) ON DELETE CASCADE;
+
+ALTER TABLE hookline.alert_channels ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE hookline.alert_deliveries ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE hookline.alerts ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE hookline.api_tokens ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE hookline.audit_log ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE hookline.companies ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE hookline.company_limits ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE hookline.endpoints ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE hookline.erasures ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE hookline.event_conflicts ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE hookline.event_keys ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE hookline.event_status ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE hookline.events ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE hookline.platform_mappings ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE hookline.quarantine ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY readers ON hookline.alerts FOR SELECT USING ((company_id = ANY (( SELECT hookline.readable_companies() AS readable_companies)::text[])));
+
+CREATE POLICY readers ON hookline.audit_log FOR SELECT USING ((company_id = ANY (( SELECT hookline.readable_companies() AS readable_companies)::text[])));
+
+CREATE POLICY readers ON hookline.companies FOR SELECT USING ((company_id = ANY (( SELECT hookline.readable_companies() AS readable_companies)::text[])));
+
+CREATE POLICY readers ON hookline.event_conflicts FOR SELECT USING ((company_id = ANY (( SELECT hookline.readable_companies() AS readable_companies)::text[])));
+
+CREATE POLICY readers ON hookline.event_status FOR SELECT USING ((company_id = ANY (( SELECT hookline.readable_companies() AS readable_companies)::text[])));
+
+CREATE POLICY readers ON hookline.events FOR SELECT USING ((company_id = ANY (( SELECT hookline.readable_companies() AS readable_companies)::text[])));
+
+CREATE POLICY readers ON hookline.platform_mappings FOR SELECT USING ((company_id = ANY (( SELECT hookline.readable_companies() AS readable_companies)::text[])));
+
+CREATE POLICY readers ON hookline.quarantine FOR SELECT USING ((company_id = ANY (( SELECT hookline.readable_companies() AS readable_companies)::text[])));
+
+ALTER TABLE hookline.readers ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY readers ON hookline.sources FOR SELECT USING ((company_id = ANY (( SELECT hookline.readable_companies() AS readable_companies)::text[])));
+
+CREATE POLICY readers ON hookline.sync_differences FOR SELECT USING ((company_id = ANY (( SELECT hookline.readable_companies() AS readable_companies)::text[])));
+
+CREATE POLICY readers ON hookline.sync_log FOR SELECT USING ((company_id = ANY (( SELECT hookline.readable_companies() AS readable_companies)::text[])));
+
+CREATE POLICY readers ON hookline.sync_reconciliations FOR SELECT USING ((company_id = ANY (( SELECT hookline.readable_companies() AS readable_companies)::text[])));
+
+CREATE POLICY readers ON hookline.sync_runs FOR SELECT USING ((company_id = ANY (( SELECT hookline.readable_companies() AS readable_companies)::text[])));
+
+CREATE POLICY readers ON hookline.unprocessed FOR SELECT USING ((company_id = ANY (( SELECT hookline.readable_companies() AS readable_companies)::text[])));
+
+ALTER TABLE hookline.signing_secrets ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE hookline.sources ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE hookline.sync_differences ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE hookline.sync_log ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE hookline.sync_pages ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE hookline.sync_reconciliations ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE hookline.sync_requests ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE hookline.sync_runs ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE hookline.unprocessed ENABLE ROW LEVEL SECURITY;

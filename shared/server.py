@@ -5,22 +5,23 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import NoReturn, cast
 
 import click
 import grpc
-import prometheus_client
 import structlog
 import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-from shared import logs, processes, sockets
+from shared import gate, logs, page_tokens, processes, sockets, tls
 from shared.errors import OperatorError
 from shared.interceptors import CallInterceptor
-from shared.settings import Settings, load_settings, split_address
+from shared.limits import Limiter
+from shared.metrics_server import serving_metrics
+from shared.settings import Settings, load_settings
 
 GC_THRESHOLD = 10_000
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
@@ -92,13 +93,37 @@ async def serving(
     services: Sequence[str],
     register: Callable[[grpc.aio.Server], None],
     stopping: asyncio.Event,
+    limiter: Limiter | None = None,
 ) -> AsyncIterator[None]:
     """Serves what `register` adds to the server until the block ends, then stops gracefully.
 
     `services` are the full names for health and reflection. Leaving the block: health says NOT_SERVING, new calls are
-    refused, those under way get `drain_seconds`. Raises OperatorError when the address can't be had or may not be used.
+    refused, those under way get `drain_seconds`. Raises OperatorError when the address can't be had or may not be used,
+    and without a secret key.
     """
-    sockets.require_allowed(settings, address)
+    sockets.require_allowed(settings, address, has_tokens=settings.require_tokens)
+    page_tokens.configure(settings.required_secret_key)
+    async with gate.opened(settings) as guarding:
+        calls = CallInterceptor(
+            settings.max_call_seconds,
+            settings.stall_seconds,
+            gate=guarding,
+            limiter=limiter,
+            log_all=settings.log_level == "debug",
+        )
+        async with _serving(settings, address, services, register, calls, stopping):
+            yield
+
+
+@asynccontextmanager
+async def _serving(
+    settings: Settings,
+    address: str,
+    services: Sequence[str],
+    register: Callable[[grpc.aio.Server], None],
+    calls: CallInterceptor,
+    stopping: asyncio.Event,
+) -> AsyncIterator[None]:
     server = grpc.aio.server(
         options=[
             # Sharing a port by accident would split the calls between two databases.
@@ -110,20 +135,23 @@ async def serving(
             ("grpc.keepalive_permit_without_calls", 1),
         ],
     )
-    calls = CallInterceptor(settings.max_call_seconds, settings.stall_seconds, log_all=settings.log_level == "debug")
     methods = cast(grpc.aio.Server, calls)
     register(methods)
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, methods)
-    if settings.reflection:
+    if settings.reflects:
         reflected = reflection.aio.ReflectionServicer([*services, health.SERVICE_NAME, reflection.SERVICE_NAME])
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, methods)
     server.add_generic_rpc_handlers([calls])
+    certificates = tls.certificates(settings)
     try:
-        server.add_insecure_port(address)
+        if certificates:
+            server.add_secure_port(address, certificates.grpc_credentials())
+        else:
+            server.add_insecure_port(address)
     except RuntimeError:
         raise sockets.taken(address) from None
-    with serving_metrics(settings.metrics_address):
+    with serving_metrics(settings.metrics_address, certificates):
         await server.start()
         for service in ("", *services):
             await checks.set(service, health_pb2.HealthCheckResponse.SERVING)
@@ -136,23 +164,3 @@ async def serving(
             await checks.enter_graceful_shutdown()
             await server.stop(settings.drain_seconds)
             _log.info("stopped", address=address)
-
-
-@contextmanager
-def serving_metrics(address: str | None) -> Iterator[None]:
-    """Serves Prometheus metrics until the block ends; nothing when there is no address. Raises OperatorError when the
-    address can't be had."""
-    if address is None:
-        yield
-        return
-    host, port = split_address(address)
-    try:
-        server, thread = prometheus_client.start_http_server(port, host)
-    except OSError:
-        raise OperatorError(f"{address} can't be listened on for metrics: the port is taken.") from None
-    try:
-        yield
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import OperatorError
@@ -68,6 +68,8 @@ def _checked_base(url: str) -> str:
 
 
 Address = Annotated[str, AfterValidator(_checked_address)]
+OptionalPath = Annotated[Path | None, BeforeValidator(lambda value: value or None)]
+"""A file; an empty text is none, as where an environment can only leave it empty."""
 BaseUrl = Annotated[str, AfterValidator(_checked_base)]
 
 
@@ -89,7 +91,7 @@ class Settings(BaseSettings):
     """Where ingest takes webhooks by HTTP: the door of docs/endpoints.md."""
     public_url: BaseUrl = ""
     """How platforms reach that door: what the URLs of endpoints begin with, such as https://hooks.example.com. Empty:
-    `http://` and `http_address`."""
+    `http://`, or `https://` with TLS, and `http_address`."""
     http_body_seconds: float = Field(default=10, gt=0, le=300)
     """Seconds in which a request to the door must be there whole, from its first byte on."""
     http_connections: int = Field(default=500, ge=1, le=100_000)
@@ -104,9 +106,24 @@ class Settings(BaseSettings):
     """Where the sandbox shop serves its made-up history, for development. None: there is none. `run --embedded` starts
     one at 127.0.0.1:8090."""
     allow_insecure: bool = False
-    """Allows listening beyond this machine. There is no TLS and no token yet: only behind something that has both."""
-    reflection: bool = True
-    """Lets grpcurl and `buf curl` ask a service what it can do."""
+    """Allows listening beyond this machine without TLS or without tokens: only behind something that has both."""
+    tls_certificate: OptionalPath = None
+    """The certificate (PEM, with those between it and its CA after it) that every listener proves itself with. None:
+    no TLS. It must name the hosts by which the services are reached, by callers and by each other. It is read again
+    when it changes, and so are the following ones."""
+    tls_key: OptionalPath = None
+    """Its private key (PEM, unencrypted)."""
+    tls_client_ca: OptionalPath = None
+    """CAs (PEM) of callers: with it, gRPC and metrics ask every caller for a certificate of one of them (mTLS). The
+    services show theirs to each other, so that it must be one for clients, too. The door for webhooks never asks."""
+    tls_ca: OptionalPath = None
+    """CAs (PEM) that the services' certificates are from, as those trust that call them: sync calls ingest. None: the
+    public ones that gRPC brings along. Alone, it lets a process call by TLS that listens without it."""
+    require_tokens: bool = False
+    """Every call needs a token (`python -m services admin token create`), which names its company and says what it is
+    for. Without it every caller may name any company. The door for webhooks has tokens of its own, always."""
+    reflection: bool | None = None
+    """Lets grpcurl and `buf curl` ask a service what it can do. None: where there is no TLS."""
     log_level: str = "info"
     """debug · info · warning · error. Calls that succeed are logged at debug."""
     database_connections: int = Field(default=8, ge=2, le=200)
@@ -124,9 +141,22 @@ class Settings(BaseSettings):
     max_queued_bytes: int = Field(default=64 * 1024 * 1024, ge=1024 * 1024)
     """Bytes that an ingest process holds uncommitted: payloads, and 1 KiB for each event. A company has its share of
     it, at most half; beyond that its callers are told RESOURCE_EXHAUSTED, and its streams wait."""
+    limit_requests_per_second: float | None = Field(default=None, gt=0)
+    """Requests a second of one company, over all processes; each message of a stream is one. Beyond it calls are
+    refused, RESOURCE_EXHAUSTED with the time to wait, webhooks with 429, and streams held back. None: no limit. What
+    differs for single companies: `python -m services admin limits`."""
+    limit_events_per_second: float | None = Field(default=None, gt=0)
+    """Events a second that one company brings in; the same."""
+    limit_bytes_per_second: float | None = Field(default=None, gt=0)
+    """Bytes of requests a second of one company; the same."""
+    limit_concurrent_exports: int | None = Field(default=None, ge=1)
+    """Exports of one company at once; each process grants its share, and at least one. Beyond it they are refused."""
+    replicas: int = Field(default=1, ge=1, le=1000)
+    """On how many machines each service runs, with `processes` on each: what a process's share of a limit is."""
     secret_key: str | None = None
-    """Encrypts the credentials of sources and the secrets that webhooks are signed with, and signs tokens: 32 random
-    bytes in URL-safe base64. Required unless `--embedded`, which keeps one in the data directory. Without it what it
+    """Encrypts the credentials of sources and the secrets that webhooks are signed with, and signs page tokens, resume
+    tokens and what the services prove themselves to each other with: the same for all of them, 32 random bytes in
+    URL-safe base64. Required unless `--embedded`, which keeps one in the data directory. Without it what it
     encrypts is lost; PostgreSQL never sees it."""
     sync_lease: float = Field(default=30, ge=1, le=3600)
     """Seconds after which a run whose worker gives no sign of life is given to another."""
@@ -155,8 +185,19 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _with_public_url(self) -> Self:
         if not self.public_url:
-            self.public_url = f"http://{reachable(self.http_address)}"
+            scheme = "https" if self.tls_certificate else "http"
+            self.public_url = f"{scheme}://{reachable(self.http_address)}"
         return self
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether the suite's services call each other by TLS."""
+        return bool(self.tls_certificate or self.tls_ca)
+
+    @property
+    def reflects(self) -> bool:
+        """`reflection`, decided."""
+        return self.tls_certificate is None if self.reflection is None else self.reflection
 
     @property
     def required_redis_url(self) -> str:

@@ -2,11 +2,15 @@
 
 import socket
 
+import structlog
+
 from shared.errors import OperatorError
 from shared.settings import Settings, is_loopback, split_address
 
 BACKLOG = 1024
 """Connections that wait to be taken; the system may allow fewer."""
+
+_log = structlog.get_logger()
 
 
 def bound(address: str, *, shared: bool = False) -> socket.socket:
@@ -49,11 +53,22 @@ def taken(address: str) -> OperatorError:
     return OperatorError(f"{address} can't be listened on: the port is taken or the host is not ours.")
 
 
-def require_allowed(settings: Settings, address: str) -> None:
-    """Raises OperatorError when other machines could reach the address and the settings don't allow that."""
+def require_allowed(settings: Settings, address: str, *, has_tokens: bool) -> None:
+    """Raises OperatorError when other machines could reach the address without TLS or without tokens, and the settings
+    don't allow that. `has_tokens` says whether callers must have one there."""
     host, _ = split_address(address)
-    if not (is_loopback(host) or settings.allow_insecure):
+    if is_loopback(host):
+        return
+    lacking = {
+        "TLS": None if settings.tls_certificate else "HOOKLINE_TLS_CERTIFICATE and HOOKLINE_TLS_KEY turn TLS on",
+        "tokens": None if has_tokens else "HOOKLINE_REQUIRE_TOKENS=true asks for tokens",
+    }
+    advice = [text for text in lacking.values() if text]
+    if not advice:
+        return
+    if not settings.allow_insecure:
         raise OperatorError(
-            f"{address} can be reached from other machines, and there is no TLS and no token yet: "
-            "HOOKLINE_ALLOW_INSECURE=true allows it, behind something that has both."
+            f"{address} can be reached from other machines: {', '.join(advice)}; "
+            "or HOOKLINE_ALLOW_INSECURE=true goes without, behind something that has both."
         )
+    _log.warning("reachable_insecurely", address=address, lacks=[name for name, text in lacking.items() if text])

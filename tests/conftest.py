@@ -3,7 +3,10 @@
 import os
 import signal
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.personal_data import Watch
 
 # The operator's own settings must not steer the tests.
 for _name in [name for name in os.environ if name.startswith("HOOKLINE_")]:
@@ -23,3 +26,9 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("tests")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One process looks through all logs: that which hears of all tests."""
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Watch())

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
@@ -48,7 +48,7 @@ async def check_crowd(
     ago, or when one does not come back in the end. Gives how many lists and whole exports there were."""
     until = time.monotonic() + seconds
     listed = 0
-    connections = {"database_connections": QUERY_CONNECTIONS, "export_connections": EXPORT_CONNECTIONS}
+    connections: dict[str, Any] = {"database_connections": QUERY_CONNECTIONS, "export_connections": EXPORT_CONNECTIONS}
     async with exporting(database_url, **connections) as export:
         streams = [await _begun(export) for _ in range(stalled)]
         # Nobody takes anything, so nothing is read, and nothing is held.

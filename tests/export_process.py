@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -17,15 +18,15 @@ from tests.waiting import eventually
 
 
 class ExportProcess:
-    """`python -m services.export` on a free port, always the same one and with the same secret key. What it logs goes
-    to a file in the folder."""
+    """`python -m services.export` on a free port, always the same one and with the same secret key; `settings` are
+    those of shared/settings.py. What it logs goes to a file in the folder."""
 
-    def __init__(self, database_url: str, folder: Path) -> None:
+    def __init__(self, database_url: str, folder: Path, **settings: Any) -> None:
         self.address = free_address()
         self._log = folder / "export.log"
         self._process: asyncio.subprocess.Process
-        told = {"database_url": database_url, "export_address": self.address, "secret_key": SECRET_KEY}
-        self._environment = os.environ | {f"HOOKLINE_{name.upper()}": value for name, value in told.items()}
+        told = {"database_url": database_url, "export_address": self.address, "secret_key": SECRET_KEY, **settings}
+        self._environment = os.environ | {f"HOOKLINE_{name.upper()}": str(value) for name, value in told.items()}
 
     async def start(self) -> None:
         """Starts it, and waits until it serves."""
@@ -53,9 +54,9 @@ class ExportProcess:
 
 
 @asynccontextmanager
-async def export_process(database_url: str, folder: Path) -> AsyncIterator[ExportProcess]:
+async def export_process(database_url: str, folder: Path, **settings: Any) -> AsyncIterator[ExportProcess]:
     """An export process until the block ends."""
-    process = ExportProcess(database_url, folder)
+    process = ExportProcess(database_url, folder, **settings)
     await process.start()
     try:
         yield process

@@ -62,36 +62,51 @@ class Exporting(Running):
 
 
 @asynccontextmanager
-async def ingesting(database_url: str, **settings: Any) -> AsyncIterator[Ingesting]:
-    """Runs an ingest service until the block ends."""
+async def ingesting(
+    database_url: str, *, credentials: grpc.ChannelCredentials | None = None, **settings: Any
+) -> AsyncIterator[Ingesting]:
+    """Runs an ingest service until the block ends. With TLS among the settings, `credentials` are those to reach it by,
+    and `name` is what its certificate says."""
     address = settings.setdefault("ingest_address", free_address())
     door = settings.setdefault("http_address", free_address())
-    async with _running(ingest_main, address, database_url, **settings) as running:
+    async with _running(ingest_main, address, database_url, credentials, **settings) as running:
         channel = running[1]
         yield Ingesting(
-            *running, stub=IngestServiceStub(channel), endpoints=EndpointServiceStub(channel), http=f"http://{door}"
+            *running,
+            stub=IngestServiceStub(channel),
+            endpoints=EndpointServiceStub(channel),
+            http=f"{'https' if credentials else 'http'}://{door}",
         )
 
 
 @asynccontextmanager
-async def exporting(database_url: str, **settings: Any) -> AsyncIterator[Exporting]:
+async def exporting(
+    database_url: str, *, credentials: grpc.ChannelCredentials | None = None, **settings: Any
+) -> AsyncIterator[Exporting]:
     """Runs an export service until the block ends."""
     address = settings.setdefault("export_address", free_address())
-    async with _running(export_main, address, database_url, **settings) as running:
+    async with _running(export_main, address, database_url, credentials, **settings) as running:
         channel = running[1]
         yield Exporting(*running, export=ExportServiceStub(channel), query=EventQueryServiceStub(channel))
 
 
 @asynccontextmanager
 async def _running(
-    main: Main, address: str, database_url: str, **settings: Any
+    main: Main, address: str, database_url: str, credentials: grpc.ChannelCredentials | None = None, **settings: Any
 ) -> AsyncIterator[tuple[str, grpc.aio.Channel, asyncio.Event, asyncio.Future[None]]]:
+    name = settings.pop("name", None)
     settings = {"database_url": database_url, "drain_seconds": 2, "secret_key": SECRET_KEY, **settings}
     stopping = asyncio.Event()
     service = asyncio.ensure_future(main(Settings(**settings), stopping))
     # A channel of its own: not one that other tests have used, with their time-outs and their server of this port.
-    options = [*CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1)]
-    async with grpc.aio.insecure_channel(address, options) as channel:
+    options: list[tuple[str, Any]] = [*CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1)]
+    if name:
+        options.append(("grpc.ssl_target_name_override", name))
+    async with (
+        grpc.aio.secure_channel(address, credentials, options)
+        if credentials
+        else grpc.aio.insecure_channel(address, options)
+    ) as channel:
         try:
             # Raises at once what has ended the service before.
             await eventually(lambda: _serves(channel, service), what="the service is healthy")

@@ -9,7 +9,9 @@ from typing import Any, NoReturn
 import click
 
 from hookline.cli.alerts import alerts
+from hookline.cli.audit import audit
 from hookline.cli.endpoints import endpoint
+from hookline.cli.erase import erase
 from hookline.cli.errors import EXIT_STATUSES, PIPE_CLOSED, explain
 from hookline.cli.events import get, list_events, mark
 from hookline.cli.export import export
@@ -80,6 +82,8 @@ for _command in (
     platform,
     sync,
     alerts,
+    audit,
+    erase,
 ):
     cli.add_command(_command)
 

@@ -13,6 +13,7 @@ from hookline.client import (
     NotFound,
     PermissionDenied,
     ServerDefect,
+    TlsFailed,
     Unavailable,
     Unreachable,
 )
@@ -47,6 +48,7 @@ _KINDS: dict[type[HooklineError], tuple[str, int]] = {
     PermissionDenied: ("permission_denied", 5),
     Unavailable: ("unavailable", 7),
     Unreachable: ("unreachable", 7),
+    TlsFailed: ("tls_failed", 7),
     ServerDefect: ("server_defect", 8),
     IncompleteExport: ("incomplete_export", 9),
 }
@@ -70,6 +72,10 @@ def explain(error: BaseException) -> Failure:
             message = error.message
             if isinstance(error, Unreachable):
                 message = f"Nothing answers at {error.address}; is Hookline running? `make run` starts it."
+            elif isinstance(error, TlsFailed) and error.untrusted:
+                message = f"{error.message} --ca-file or HOOKLINE_TLS_CA names what to trust."
+            elif error.reason == "UNAUTHENTICATED":
+                message = f"{error.message}. HOOKLINE_TOKEN or --token-file gives one."
             return Failure(kind, message, status, _details(error))
         case click.Abort() | KeyboardInterrupt():
             return Failure("interrupted", "Interrupted.", INTERRUPTED)

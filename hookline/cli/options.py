@@ -1,16 +1,20 @@
 """The options that commands share, and what they come to."""
 
 import functools
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import click
 
+from hookline.cli.credentials import text_of
 from hookline.cli.output import Output
 from hookline.client import Client, Filter, Status
+from hookline.client.authorization import company_of
 
 CONNECT_PATIENCE = 2.0
 """Seconds after which an address where nothing has ever answered is taken to be wrong."""
@@ -30,6 +34,11 @@ class Session:
     export_address: str | None
     sync_address: str | None
     patience: float
+    token: str | None = None
+    tls: bool | None = None
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
 
     def client(self) -> Client:
         """A client; the caller closes it."""
@@ -39,13 +48,57 @@ class Session:
             self.sync_address,
             patience=self.patience,
             connect_patience=min(self.patience, CONNECT_PATIENCE),
+            token=self.token,
+            tls=self.tls,
+            ca=self.ca,
+            certificate=self.certificate,
+            key=self.key,
         )
+
+
+def _token(_context: click.Context, _option: click.Parameter, file: Path | None) -> str | None:
+    """The token in a file: other users of a machine can see a command's arguments, so that it is none."""
+    if file is None:
+        return None
+    token = text_of(file.read_bytes(), "token")
+    if not (token.isascii() and token.isprintable() and token) or " " in token:
+        raise click.BadParameter("the file holds no token.")
+    return token
+
+
+def _token_s_company(token: str | None) -> str:
+    """The company that the token names. Raises MissingParameter when none does."""
+    token = token or os.environ.get("HOOKLINE_TOKEN", "").strip()
+    company = company_of(token)
+    if company is None:
+        context = click.get_current_context()
+        [option] = [option for option in context.command.params if option.name == "company"]
+        raise click.MissingParameter(ctx=context, param=option)
+    return company
+
+
+def _file_option(name: str, argument: str, variable: str, what: str) -> Callable[[_Command], _Command]:
+    return click.option(
+        name,
+        argument,
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
+        envvar=variable,
+        show_envvar=True,
+        help=what,
+    )
 
 
 def session_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options of every command, given to it as its first argument, a Session."""
 
-    @click.option("--company", metavar="ID", required=True, envvar="HOOKLINE_COMPANY", show_envvar=True, help="Whose.")
+    @click.option(
+        "--company",
+        metavar="ID",
+        envvar="HOOKLINE_COMPANY",
+        show_envvar=True,
+        help="Whose. Default: the token's.",
+    )
     @click.option(
         "--ingest-address",
         metavar="HOST:PORT",
@@ -68,6 +121,27 @@ def session_options(command: Callable[..., Any]) -> Callable[..., Any]:
         help="Where the sync service is. Default: 127.0.0.1:50052.",
     )
     @click.option(
+        "--token-file",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        metavar="FILE",
+        envvar="HOOKLINE_TOKEN_FILE",
+        show_envvar=True,
+        callback=_token,
+        help="A file with the token, which HOOKLINE_TOKEN may hold instead.",
+    )
+    @click.option(
+        "--tls/--no-tls",
+        default=None,
+        envvar="HOOKLINE_TLS",
+        show_envvar=True,
+        help="Connect by TLS, or not. Default: where one of the following files is given.",
+    )
+    @_file_option("--ca-file", "ca", "HOOKLINE_TLS_CA", "CAs to trust (PEM), in place of public ones.")
+    @_file_option(
+        "--certificate-file", "certificate", "HOOKLINE_TLS_CERTIFICATE", "For servers that ask for one: a certificate,"
+    )
+    @_file_option("--key-file", "key", "HOOKLINE_TLS_KEY", "and its key (PEM).")
+    @click.option(
         "--patience",
         type=click.FloatRange(min=0),
         default=10,
@@ -79,17 +153,35 @@ def session_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--quiet", "-q", is_flag=True, help="No progress, notes or summaries.")
     @functools.wraps(command)
     def with_session(
-        company: str,
+        company: str | None,
         ingest_address: str | None,
         export_address: str | None,
         sync_address: str | None,
+        token_file: str | None,
+        tls: bool | None,
+        ca: Path | None,
+        certificate: Path | None,
+        key: Path | None,
         patience: float,
         as_json: bool,
         quiet: bool,
         **others: Any,
     ) -> Any:
         output = Output(as_json=as_json, quiet=quiet)
-        session = Session(company, output, ingest_address, export_address, sync_address, patience)
+        company = company or _token_s_company(token_file)
+        session = Session(
+            company,
+            output,
+            ingest_address,
+            export_address,
+            sync_address,
+            patience,
+            token=token_file,
+            tls=tls,
+            ca=ca,
+            certificate=certificate,
+            key=key,
+        )
         return command(session, **others)
 
     return with_session

@@ -20,6 +20,7 @@ from hookline.client.errors import (
     NotFound,
     PermissionDenied,
     ServerDefect,
+    TlsFailed,
     Unavailable,
     Unreachable,
     Violation,
@@ -30,6 +31,7 @@ from hookline.client.ingest import IngestSummary, Problem
 from hookline.client.quarantine import QuarantineFilter
 from hookline.client.requests import Filter, Group, Order, Status
 from hookline.events.v1.events_pb2 import Event, Money, ProcessingStatus
+from hookline.export.v1.audit_service_pb2 import AuditEntry
 from hookline.export.v1.event_query_service_pb2 import ListEventsResponse, SummarizeEventsResponse
 from hookline.ingest.v1.endpoint_service_pb2 import (
     CreateEndpointResponse,
@@ -50,6 +52,7 @@ from hookline.ingest.v1.ingest_service_pb2 import (
     QuarantinedEvent,
     RetryQuarantinedEventsResponse,
 )
+from hookline.ingest.v1.privacy_service_pb2 import EraseSubjectResponse
 from hookline.sync.v1.alert_service_pb2 import (
     Alert,
     AlertChannel,
@@ -88,6 +91,7 @@ __all__ = [
     "AlertKind",
     "AlertNews",
     "AsyncClient",
+    "AuditEntry",
     "CheckSourceResponse",
     "Client",
     "CreateAlertChannelResponse",
@@ -95,6 +99,7 @@ __all__ = [
     "Dialect",
     "DifferenceKind",
     "Endpoint",
+    "EraseSubjectResponse",
     "Event",
     "EventConflict",
     "ExportOptions",
@@ -147,6 +152,7 @@ __all__ = [
     "SyncRunLogEntry",
     "SyncRunState",
     "SyncTrigger",
+    "TlsFailed",
     "TriggerSyncResponse",
     "Unavailable",
     "Unreachable",

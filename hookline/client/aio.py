@@ -4,21 +4,26 @@ each method is documented."""
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Self
+from typing import Any, Self
 
 import grpc
 
 from hookline.client import requests
 from hookline.client.aio_alerts import AlertCalls
+from hookline.client.aio_audit import AuditCalls
 from hookline.client.aio_endpoints import EndpointCalls
 from hookline.client.aio_export import ExportCalls
 from hookline.client.aio_platforms import PlatformCalls
+from hookline.client.aio_privacy import PrivacyCalls
 from hookline.client.aio_quarantine import QuarantineCalls
 from hookline.client.aio_queries import QueryCalls
 from hookline.client.aio_sync import SyncCalls
+from hookline.client.authorization import Token, authorized, token_or_environment
 from hookline.client.errors import Unavailable
 from hookline.client.ingest import Batch, Batcher, IngestJob, IngestSummary
 from hookline.client.retry import BrokenStream, Retry
+from hookline.client.security import File, SecureChannel, Tls, tls_or_environment
+from hookline.export.v1.audit_service_pb2_grpc import AuditServiceStub
 from hookline.export.v1.event_query_service_pb2_grpc import EventQueryServiceStub
 from hookline.export.v1.export_service_pb2_grpc import ExportServiceStub
 from hookline.ingest.v1.endpoint_service_pb2_grpc import EndpointServiceStub
@@ -32,13 +37,24 @@ from hookline.ingest.v1.ingest_service_pb2 import (
     MarkEventsResponse,
 )
 from hookline.ingest.v1.ingest_service_pb2_grpc import IngestServiceStub
+from hookline.ingest.v1.privacy_service_pb2_grpc import PrivacyServiceStub
 from hookline.sync.v1.alert_service_pb2_grpc import AlertServiceStub
 from hookline.sync.v1.sync_service_pb2_grpc import SyncServiceStub
 
 _Outbox = asyncio.Queue[IngestEventStreamRequest | None]
 
 
-class AsyncClient(AlertCalls, EndpointCalls, ExportCalls, PlatformCalls, QuarantineCalls, QueryCalls, SyncCalls):
+class AsyncClient(
+    AlertCalls,
+    AuditCalls,
+    EndpointCalls,
+    ExportCalls,
+    PlatformCalls,
+    PrivacyCalls,
+    QuarantineCalls,
+    QueryCalls,
+    SyncCalls,
+):
     """Talks to Hookline; arguments, errors and all else are those of `Client`. An async context manager.
 
     To be made inside the event loop that uses it. An iterator that is not read to its end should be closed
@@ -54,25 +70,33 @@ class AsyncClient(AlertCalls, EndpointCalls, ExportCalls, PlatformCalls, Quarant
         timeout: float = 60,
         patience: float = 60,
         connect_patience: float | None = None,
+        token: Token | None = None,
+        tls: bool | None = None,
+        ca: File | None = None,
+        certificate: File | None = None,
+        key: File | None = None,
     ) -> None:
         self._timeout = timeout
         services = requests.services(ingest, export, sync, patience, connect_patience)
         self._ingest_service, self._export_service, self._sync_service = services
-        self._channels = [
-            grpc.aio.insecure_channel(service.address, requests.channel_options(service.address))
-            for service in services
-        ]
-        self._ingest_stub = IngestServiceStub(self._channels[0])
-        self._endpoint_stub = EndpointServiceStub(self._channels[0])
-        self._query_stub = EventQueryServiceStub(self._channels[1])
-        self._export_stub = ExportServiceStub(self._channels[1])
-        self._sync_stub = SyncServiceStub(self._channels[2])
-        self._alert_stub = AlertServiceStub(self._channels[2])
+        secured = tls_or_environment(tls, ca, certificate, key)
+        self._channels = [_channel(service.address, secured) for service in services]
+        token = token_or_environment(token)
+        ingest_channel, export_channel, sync_channel = (authorized(channel, token) for channel in self._channels)
+        self._ingest_stub = IngestServiceStub(ingest_channel)
+        self._endpoint_stub = EndpointServiceStub(ingest_channel)
+        self._privacy_stub = PrivacyServiceStub(ingest_channel)
+        self._query_stub = EventQueryServiceStub(export_channel)
+        self._export_stub = ExportServiceStub(export_channel)
+        self._audit_stub = AuditServiceStub(export_channel)
+        self._sync_stub = SyncServiceStub(sync_channel)
+        self._alert_stub = AlertServiceStub(sync_channel)
 
     async def close(self) -> None:
         """Closes the connections; calls under way end with an error."""
-        for channel in self._channels:
-            await channel.close()
+        for channels in self._channels:
+            for channel in channels if isinstance(channels, SecureChannel) else [channels]:
+                await channel.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -158,6 +182,13 @@ class AsyncClient(AlertCalls, EndpointCalls, ExportCalls, PlatformCalls, Quarant
                 # this one. Trying again brings it to light.
                 broken = self._ingest_service.ended_early()
             raise BrokenStream(broken) from error
+
+
+def _channel(address: str, tls: Tls | None) -> Any:
+    options = requests.channel_options(address)
+    if tls is None:
+        return grpc.aio.insecure_channel(address, options)
+    return SecureChannel(tls, lambda credentials: grpc.aio.secure_channel(address, credentials, options))
 
 
 async def _cut(

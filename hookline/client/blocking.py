@@ -5,21 +5,26 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from queue import SimpleQueue
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import grpc
 
 from hookline.client import requests
+from hookline.client.authorization import Token, authorized, token_or_environment
 from hookline.client.blocking_alerts import AlertCalls
+from hookline.client.blocking_audit import AuditCalls
 from hookline.client.blocking_endpoints import EndpointCalls
 from hookline.client.blocking_export import ExportCalls
 from hookline.client.blocking_platforms import PlatformCalls
+from hookline.client.blocking_privacy import PrivacyCalls
 from hookline.client.blocking_quarantine import QuarantineCalls
 from hookline.client.blocking_queries import QueryCalls
 from hookline.client.blocking_sync import SyncCalls
 from hookline.client.errors import Unavailable
 from hookline.client.ingest import Batch, Batcher, IngestJob, IngestSummary
 from hookline.client.retry import BrokenStream, Retry
+from hookline.client.security import File, SecureChannel, Tls, tls_or_environment
+from hookline.export.v1.audit_service_pb2_grpc import AuditServiceStub
 from hookline.export.v1.event_query_service_pb2_grpc import EventQueryServiceStub
 from hookline.export.v1.export_service_pb2_grpc import ExportServiceStub
 from hookline.ingest.v1.endpoint_service_pb2_grpc import EndpointServiceStub
@@ -33,6 +38,7 @@ from hookline.ingest.v1.ingest_service_pb2 import (
     MarkEventsResponse,
 )
 from hookline.ingest.v1.ingest_service_pb2_grpc import IngestServiceStub
+from hookline.ingest.v1.privacy_service_pb2_grpc import PrivacyServiceStub
 from hookline.sync.v1.alert_service_pb2_grpc import AlertServiceStub
 from hookline.sync.v1.sync_service_pb2_grpc import SyncServiceStub
 
@@ -42,16 +48,33 @@ class _AckStream(Protocol):
     def cancel(self) -> object: ...
 
 
-class Client(AlertCalls, EndpointCalls, ExportCalls, PlatformCalls, QuarantineCalls, QueryCalls, SyncCalls):
+class Client(
+    AlertCalls,
+    AuditCalls,
+    EndpointCalls,
+    ExportCalls,
+    PlatformCalls,
+    PrivacyCalls,
+    QuarantineCalls,
+    QueryCalls,
+    SyncCalls,
+):
     """Talks to Hookline. A context manager; threads may share one. Use `AsyncClient` under asyncio.
 
     `ingest`, `export` and `sync` are addresses, "host:port"; else HOOKLINE_INGEST_ADDRESS, HOOKLINE_EXPORT_ADDRESS and
     HOOKLINE_SYNC_ADDRESS say where, else 127.0.0.1:50051, :50053 and :50052. Nothing connects before the first call.
-    There is no TLS yet.
 
     `timeout`: seconds that one call, or the acknowledgement of one batch, may take. `patience`: seconds that a call is
     tried again, after the first failure without anything getting better; `connect_patience` the same for as long as
     nothing has ever answered, by default as `patience`.
+
+    `token`: what every call proves with who it is, or what gives one for each call; else HOOKLINE_TOKEN. Where the
+    servers ask for none, it is not looked at.
+
+    `tls`: whether to connect by TLS. `ca` is a file with the CAs to trust in place of public ones; `certificate` and
+    `key` are files for servers that ask for a client's certificate. Each of them turns TLS on. Else HOOKLINE_TLS,
+    HOOKLINE_TLS_CA, HOOKLINE_TLS_CERTIFICATE and HOOKLINE_TLS_KEY say it. The files are PEM, and are read again when
+    they change; OSError tells of one that can't be read. What fails of TLS is TlsFailed.
 
     Every method raises HooklineError: Unavailable when patience is over, InvalidRequest and the others at once.
     """
@@ -65,24 +88,33 @@ class Client(AlertCalls, EndpointCalls, ExportCalls, PlatformCalls, QuarantineCa
         timeout: float = 60,
         patience: float = 60,
         connect_patience: float | None = None,
+        token: Token | None = None,
+        tls: bool | None = None,
+        ca: File | None = None,
+        certificate: File | None = None,
+        key: File | None = None,
     ) -> None:
         self._timeout = timeout
         services = requests.services(ingest, export, sync, patience, connect_patience)
         self._ingest_service, self._export_service, self._sync_service = services
-        self._channels = [
-            grpc.insecure_channel(service.address, requests.channel_options(service.address)) for service in services
-        ]
-        self._ingest_stub = IngestServiceStub(self._channels[0])
-        self._endpoint_stub = EndpointServiceStub(self._channels[0])
-        self._query_stub = EventQueryServiceStub(self._channels[1])
-        self._export_stub = ExportServiceStub(self._channels[1])
-        self._sync_stub = SyncServiceStub(self._channels[2])
-        self._alert_stub = AlertServiceStub(self._channels[2])
+        secured = tls_or_environment(tls, ca, certificate, key)
+        self._channels = [_channel(service.address, secured) for service in services]
+        token = token_or_environment(token)
+        ingest_channel, export_channel, sync_channel = (authorized(channel, token) for channel in self._channels)
+        self._ingest_stub = IngestServiceStub(ingest_channel)
+        self._endpoint_stub = EndpointServiceStub(ingest_channel)
+        self._privacy_stub = PrivacyServiceStub(ingest_channel)
+        self._query_stub = EventQueryServiceStub(export_channel)
+        self._export_stub = ExportServiceStub(export_channel)
+        self._audit_stub = AuditServiceStub(export_channel)
+        self._sync_stub = SyncServiceStub(sync_channel)
+        self._alert_stub = AlertServiceStub(sync_channel)
 
     def close(self) -> None:
         """Closes the connections; calls under way end with an error."""
-        for channel in self._channels:
-            channel.close()
+        for channels in self._channels:
+            for channel in channels if isinstance(channels, SecureChannel) else [channels]:
+                channel.close()
 
     def __enter__(self) -> Self:
         return self
@@ -188,6 +220,13 @@ class Client(AlertCalls, EndpointCalls, ExportCalls, PlatformCalls, QuarantineCa
             raise BrokenStream(self._ingest_service.error(error)) from error
         finally:
             timer.cancel()
+
+
+def _channel(address: str, tls: Tls | None) -> Any:
+    options = requests.channel_options(address)
+    if tls is None:
+        return grpc.insecure_channel(address, options)
+    return SecureChannel(tls, lambda credentials: grpc.secure_channel(address, credentials, options))
 
 
 def _cut(batcher: Batcher, events: Iterable[bytes | IncomingEvent]) -> Iterator[Batch]:

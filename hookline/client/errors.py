@@ -1,7 +1,9 @@
 """What can go wrong, as exceptions. `from_grpc` alone makes them out of what gRPC raises."""
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, NamedTuple
+from functools import partial
+from typing import Any, ClassVar, NamedTuple
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -97,6 +99,21 @@ class Unreachable(Unavailable):
         return type(self), (self.address,)
 
 
+class TlsFailed(Unavailable):
+    """Whoever answers at the address did not prove to be the server, or speaks no TLS. Nothing was sent there."""
+
+    codes = frozenset()
+
+    def __init__(self, address: str, why: str, *, untrusted: bool = False) -> None:
+        super().__init__(f"{address} is not trusted: {why}.", code=grpc.StatusCode.UNAVAILABLE)
+        self.address = address
+        self.why = why
+        self.untrusted = untrusted
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), untrusted=self.untrusted), (self.address, self.why)
+
+
 class ServerDefect(HooklineError):
     """The server is broken, or is not the one this client was made for."""
 
@@ -147,6 +164,14 @@ def _from_status(error: grpc.RpcError, address: str, reached: bool) -> HooklineE
     )
     _unpack(error, info, bad_request, retry)
     if not info.reason:
+        if code is grpc.StatusCode.UNAVAILABLE and (failed := _tls_failed(details, address)):
+            return failed
+        if code is grpc.StatusCode.UNAVAILABLE and not reached and _was_shut(details):
+            return Unavailable(
+                f"{address} closes the connection without a word, as a server does that asks for TLS or for a client's "
+                "certificate.",
+                code=code,
+            )
         if code is grpc.StatusCode.UNAVAILABLE and not reached:
             return Unreachable(address)
         details = _sentence(code, details, address)
@@ -158,6 +183,30 @@ def _from_status(error: grpc.RpcError, address: str, reached: bool) -> HooklineE
         retry_delay=retry.retry_delay.ToTimedelta().total_seconds() if retry.HasField("retry_delay") else None,
         metadata=info.metadata,
     )
+
+
+# What gRPC says in its text only: the words of BoringSSL and its own, in the order of looking.
+_TLS_FAILURES: Sequence[tuple[str, str]] = (
+    ("certificate has expired", "its certificate has expired"),
+    ("certificate is not yet valid", "its certificate is not valid yet"),
+    ("Hostname Verification Check failed", "its certificate is another host's"),
+    ("unsupported certificate purpose", "its certificate is not one for servers"),
+    ("WRONG_VERSION_NUMBER", "it speaks no TLS"),
+    ("Tls handshake failed", "the TLS handshake fails"),
+)
+_UNTRUSTED = re.compile("unable to get (local )?issuer certificate|self[- ]signed certificate|unable to verify")
+
+
+def _tls_failed(details: str, address: str) -> TlsFailed | None:
+    if _UNTRUSTED.search(details):
+        return TlsFailed(address, "its certificate is not of a CA that is trusted here", untrusted=True)
+    why = next((why for words, why in _TLS_FAILURES if words in details), None)
+    return None if why is None else TlsFailed(address, why)
+
+
+def _was_shut(details: str) -> bool:
+    """Whether something took the connection, and ended it."""
+    return "Socket closed" in details or "Connection reset by peer" in details
 
 
 def _unpack(error: grpc.RpcError, *into: Message) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import grpc
 
-from hookline.client.errors import HooklineError, Unavailable, from_grpc
+from hookline.client.errors import HooklineError, TlsFailed, Unavailable, from_grpc
 
 FIRST_DELAY = 0.1
 MAX_DELAY = 5.0
@@ -87,7 +87,9 @@ class Retry:
             self._failing_since = now
         patience = self._service.patience if self._service.reached else self._service.connect_patience
         left = self._failing_since + patience - now
-        if not (may_pass or _may_pass(error)) or left <= 0 or (error.retry_delay or 0) > left:
+        # Certificates are renewed while it runs; one that never was any good will not be soon.
+        hopeless = isinstance(error, TlsFailed) and not self._service.reached
+        if hopeless or not (may_pass or _may_pass(error)) or left <= 0 or (error.retry_delay or 0) > left:
             raise error
         # The exponent is bounded, too: a float can't hold what an hour of patience comes to.
         backoff = min(FIRST_DELAY * 2.0 ** min(self._failures, 10), MAX_DELAY) * (1 - self._jitter() / 2)

@@ -1,24 +1,27 @@
 """The export service's process: `python -m services.export`."""
 
 import asyncio
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 
 import grpc
 
 from hookline.export.v1 import (
+    audit_service_pb2,
+    audit_service_pb2_grpc,
     event_query_service_pb2,
     event_query_service_pb2_grpc,
     export_service_pb2,
     export_service_pb2_grpc,
 )
 from services.export import memory
+from services.export.audit_servicer import AuditServicer
 from services.export.cache import Cache
 from services.export.query_servicer import EventQueryServicer
 from services.export.resuming import ResumeTokens
 from services.export.servicer import ExportServicer
 from services.export.turns import Turns
 from services.export.watching import Tails
-from shared import db, server
+from shared import db, limits, server
 from shared.migrate import check_migrated
 from shared.settings import Settings
 
@@ -30,23 +33,26 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
         await open_pool(settings, settings.database_connections) as queries,
         await open_pool(settings, settings.export_connections) as exports,
         aclosing(Cache(settings.redis_url)) as cache,
+        AsyncExitStack() as stack,
     ):
         async with queries.acquire() as connection:
             await check_migrated(connection)
+        limiter = await stack.enter_async_context(limits.opened(settings, queries))
 
         def register(grpc_server: grpc.aio.Server) -> None:
-            servicer = ExportServicer(exports, Turns(settings.export_connections), tokens)
+            servicer = ExportServicer(exports, Turns(settings.export_connections), tokens, limiter)
             export_service_pb2_grpc.add_ExportServiceServicer_to_server(servicer, grpc_server)
+            audit_service_pb2_grpc.add_AuditServiceServicer_to_server(AuditServicer(queries), grpc_server)
             event_query_service_pb2_grpc.add_EventQueryServiceServicer_to_server(
                 EventQueryServicer(queries, cache, Tails(queries, stopping)), grpc_server
             )
 
         names = [
             service.full_name
-            for module in (export_service_pb2, event_query_service_pb2)
+            for module in (export_service_pb2, event_query_service_pb2, audit_service_pb2)
             for service in module.DESCRIPTOR.services_by_name.values()
         ]
-        async with server.serving(settings, settings.export_address, names, register, stopping):
+        async with server.serving(settings, settings.export_address, names, register, stopping, limiter):
             await stopping.wait()
 
 

@@ -1,7 +1,7 @@
 """ExportService: header, chunks, trailer."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing
 
 from hookline.export.v1 import export_service_pb2 as pb
@@ -9,19 +9,23 @@ from hookline.export.v1 import export_service_pb2_grpc
 from services.export import conversion, export_request, store
 from services.export.chunker import Boundary, Chunk, Chunker, Position
 from services.export.export_request import ExportRequest
+from services.export.filters import Filter
 from services.export.reader import ExportReader
 from services.export.resuming import ResumeTokens
 from services.export.store import Mark
 from services.export.turns import Turns
-from shared import db
+from shared import audit, db
+from shared.audit import Action
 from shared.errors import ExportNotResumable
 from shared.interceptors import Context
+from shared.limits import Limiter
 
 
 class ExportServicer(export_service_pb2_grpc.ExportServiceServicer):
     """See protos/hookline/export/v1/export_service.proto."""
 
-    def __init__(self, pool: db.Pool, turns: Turns, tokens: ResumeTokens) -> None:
+    def __init__(self, pool: db.Pool, turns: Turns, tokens: ResumeTokens, limiter: Limiter) -> None:
+        self._limiter = limiter
         self._pool = pool
         self._turns = turns
         self._tokens = tokens
@@ -30,6 +34,12 @@ class ExportServicer(export_service_pb2_grpc.ExportServiceServicer):
         self, request: pb.ExportEventsRequest, context: Context
     ) -> AsyncIterator[pb.ExportEventsResponse]:
         asked = export_request.read(request)
+        with self._limiter.exporting(asked.company_id):
+            async with aclosing(self._exported(asked)) as messages:
+                async for message in messages:
+                    yield message
+
+    async def _exported(self, asked: ExportRequest) -> AsyncGenerator[pb.ExportEventsResponse, None]:
         mark, position = await self._begin(asked)
         boundary = position.boundary if position else Boundary(mark.last_sequence if asked.newest_first else 0)
         reader = ExportReader(
@@ -71,11 +81,22 @@ class ExportServicer(export_service_pb2_grpc.ExportServiceServicer):
         async with db.acquired(self._pool) as connection:
             await conversion.check_zone(connection, asked.format.time_zone)
             now = await store.mark(connection, asked.company_id)
-        if resumed is None:
-            return now, None
-        mark, position = resumed
-        if mark.erasure_epoch != now.erasure_epoch:
-            raise ExportNotResumable("erased")
+            if resumed is None:
+                mark, position = now, None
+            else:
+                mark, position = resumed
+                if mark.erasure_epoch != now.erasure_epoch:
+                    raise ExportNotResumable("erased")
+            # Before the first byte: what has begun may have been read, whether or not it comes to its end.
+            await audit.record_alone(
+                connection,
+                asked.company_id,
+                Action.EVENTS_EXPORTED,
+                format=asked.format.kind.name,
+                resumed=position is not None,
+                filtered=asked.filter != Filter(),
+                last_sequence=mark.last_sequence,
+            )
         return mark, position
 
     async def _messages(

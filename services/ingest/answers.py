@@ -7,7 +7,14 @@ import msgspec
 from hookline.events.v1.error_reason_pb2 import ErrorReason
 from services.ingest.committer import Outcome, Result
 from services.ingest.mapping import Reason
-from shared.errors import DatabaseUnavailable, DeadlineExceeded, HooklineError, IngestQueueFull, ServerStopping
+from shared.errors import (
+    DatabaseUnavailable,
+    DeadlineExceeded,
+    HooklineError,
+    IngestQueueFull,
+    LimitReached,
+    ServerStopping,
+)
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -81,6 +88,8 @@ def of_error(error: HooklineError, request_id: str) -> Answer:
     """What a sender is told when its delivery could not be dealt with."""
     headers: Headers = ((b"x-request-id", request_id.encode("latin-1")),)
     reason = ErrorReason.Name(error.reason).removeprefix("ERROR_REASON_").lower()
+    if isinstance(error, LimitReached):
+        return _unavailable(429, reason, error.message, headers + _retry_after(math.ceil(error.retry_seconds)))
     if isinstance(error, _PASSING):
         seconds = math.ceil(error.retry_seconds) if isinstance(error, IngestQueueFull) else 1
         return _unavailable(503, reason, error.message, headers + _retry_after(seconds))

@@ -15,6 +15,7 @@ import structlog
 
 from services.ingest import store
 from services.ingest.admission import Admission
+from services.ingest.erased_keys import ErasedKeys
 from services.ingest.mapping import Mapped, Reason, Rejected, SetAside
 from shared import db
 from shared.errors import DatabaseUnavailable
@@ -142,8 +143,9 @@ class Committer:
     flood never keeps all of them for itself.
     """
 
-    def __init__(self, pool: db.Pool, writers: int, max_queued_bytes: int) -> None:
+    def __init__(self, pool: db.Pool, writers: int, max_queued_bytes: int, erased_keys: ErasedKeys) -> None:
         self._pool = pool
+        self._erased_keys = erased_keys
         self._writers = writers
         self._admission = Admission(max_queued_bytes)
         self.stored = 0
@@ -281,7 +283,13 @@ class Committer:
             return
         candidates = [item.event for item in items if isinstance(item.event, store.Candidate)]
         try:
-            stored = await store.store_events(connection, queue.company_id, candidates, look_first=queue.looks_first)
+            stored = await store.store_events(
+                connection, queue.company_id, candidates, self._erased_keys, look_first=queue.looks_first
+            )
+        except store.ErasedMeanwhile:
+            await store.note_erasures(connection, queue.company_id, self._erased_keys)
+            await self._store(connection, queue, items)
+            return
         except asyncpg.CheckViolationError as error:
             if error.constraint_name is not None:
                 raise

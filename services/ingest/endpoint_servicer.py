@@ -11,7 +11,8 @@ from hookline.ingest.v1 import endpoint_service_pb2_grpc
 from services.ingest import control_store as store
 from services.ingest import conversion
 from services.ingest.registry import Registry, new_token, token_digest
-from shared import db, page_tokens, requests
+from shared import audit, db, page_tokens, requests
+from shared.audit import Action
 from shared.errors import EndpointNotFound, InvalidField, OperatorError, SigningSecretNotFound, Violation
 from shared.interceptors import Context
 from shared.platforms import platforms
@@ -42,9 +43,12 @@ class EndpointServicer(endpoint_service_pb2_grpc.EndpointServiceServicer):
             if request.platform not in rules.platforms:
                 raise InvalidField(Violation("platform", "must be one that ListPlatforms has"))
         token = new_token(company_id)
-        async with db.acquired(self._pool) as connection:
+        async with db.acquired(self._pool) as connection, connection.transaction():
             endpoint = await store.create_endpoint(
                 connection, company_id, source, request.platform, token_digest(token), token[-HINT_CHARACTERS:]
+            )
+            await audit.record(
+                connection, company_id, Action.ENDPOINT_CREATED, str(endpoint.endpoint_id), source=source
             )
         return pb.CreateEndpointResponse(endpoint=conversion.from_endpoint(endpoint), token=token, url=self._url(token))
 
@@ -66,22 +70,28 @@ class EndpointServicer(endpoint_service_pb2_grpc.EndpointServiceServicer):
         endpoint_id = requests.uuid_of(request.endpoint_id, "endpoint_id")
         keep_old = _keep_old(request)
         token = new_token(company_id)
-        async with db.acquired(self._pool) as connection:
+        async with db.acquired(self._pool) as connection, connection.transaction():
             endpoint = await store.rotate_endpoint(
                 connection, company_id, endpoint_id, token_digest(token), token[-HINT_CHARACTERS:], keep_old
             )
-        if endpoint is None:
-            raise EndpointNotFound(str(endpoint_id))
+            if endpoint is None:
+                raise EndpointNotFound(str(endpoint_id))
+            await audit.record(
+                connection, company_id, Action.ENDPOINT_ROTATED, str(endpoint_id), source=endpoint.source
+            )
         self._registry.forget(company_id)
         return pb.RotateEndpointResponse(endpoint=conversion.from_endpoint(endpoint), token=token, url=self._url(token))
 
     async def RevokeEndpoint(self, request: pb.RevokeEndpointRequest, context: Context) -> pb.RevokeEndpointResponse:
         company_id = requests.company(request.company_id)
         endpoint_id = requests.uuid_of(request.endpoint_id, "endpoint_id")
-        async with db.acquired(self._pool) as connection:
+        async with db.acquired(self._pool) as connection, connection.transaction():
             endpoint = await store.revoke_endpoint(connection, company_id, endpoint_id)
-        if endpoint is None:
-            raise EndpointNotFound(str(endpoint_id))
+            if endpoint is None:
+                raise EndpointNotFound(str(endpoint_id))
+            await audit.record(
+                connection, company_id, Action.ENDPOINT_REVOKED, str(endpoint_id), source=endpoint.source
+            )
         self._registry.forget(company_id)
         return pb.RevokeEndpointResponse(endpoint=conversion.from_endpoint(endpoint))
 
@@ -92,7 +102,7 @@ class EndpointServicer(endpoint_service_pb2_grpc.EndpointServiceServicer):
         if not 0 < len(request.secret.encode()) <= MAX_SECRET_BYTES:
             raise InvalidField(Violation("secret", f"is required, of at most {MAX_SECRET_BYTES} bytes"))
         keep_old = _keep_old(request)
-        async with db.acquired(self._pool) as connection:
+        async with db.acquired(self._pool) as connection, connection.transaction():
             secret = await store.put_signing_secret(
                 connection,
                 company_id,
@@ -101,6 +111,7 @@ class EndpointServicer(endpoint_service_pb2_grpc.EndpointServiceServicer):
                 keep_old,
                 lambda encrypted: self._holds(encrypted, request.secret),
             )
+            await audit.record(connection, company_id, Action.SIGNING_SECRET_PUT, source)
         self._registry.forget(company_id)
         return pb.PutSigningSecretResponse(signing_secret=conversion.from_signing_secret(secret))
 
@@ -123,10 +134,10 @@ class EndpointServicer(endpoint_service_pb2_grpc.EndpointServiceServicer):
         self, request: pb.DeleteSigningSecretRequest, context: Context
     ) -> pb.DeleteSigningSecretResponse:
         company_id, source = requests.company(request.company_id), requests.source(request.source)
-        async with db.acquired(self._pool) as connection:
-            deleted = await store.delete_signing_secret(connection, company_id, source)
-        if not deleted:
-            raise SigningSecretNotFound(source)
+        async with db.acquired(self._pool) as connection, connection.transaction():
+            if not await store.delete_signing_secret(connection, company_id, source):
+                raise SigningSecretNotFound(source)
+            await audit.record(connection, company_id, Action.SIGNING_SECRET_DELETED, source)
         self._registry.forget(company_id)
         return pb.DeleteSigningSecretResponse()
 

@@ -21,6 +21,7 @@ from services.ingest.registry import Door, Registry
 from shared import logs
 from shared.errors import DeadlineExceeded, HooklineError, InternalError, ServerStopping
 from shared.interceptors import REQUEST_ID
+from shared.limits import Limiter
 from shared.settings import Settings
 
 PATH = "/v1/hooks/"
@@ -55,8 +56,15 @@ class Hooks:
     """What is behind the door. Raises nothing, whatever comes."""
 
     def __init__(
-        self, mapper: Mapper, committer: Committer, registry: Registry, settings: Settings, stopping: asyncio.Event
+        self,
+        mapper: Mapper,
+        committer: Committer,
+        registry: Registry,
+        settings: Settings,
+        stopping: asyncio.Event,
+        limiter: Limiter,
     ) -> None:
+        self._limiter = limiter
         self._mapper = mapper
         self._committer = committer
         self._registry = registry
@@ -94,7 +102,8 @@ class Hooks:
             return
         door = call.door
         whose = {"company_id": door.company_id, "endpoint_id": door.endpoint_id} if door else {}
-        log = _log.info if door or answer.status >= 500 else _log.debug
+        # A company beyond its limit is counted: a flood shall not flood the log.
+        log = _log.info if answer.status != 429 and (door or answer.status >= 500) else _log.debug
         log("hook", status=answer.status, outcome=answer.outcome, reason=answer.reason, **whose)
 
     def _health(self, method: str) -> Answer:
@@ -128,6 +137,7 @@ class Hooks:
             return answers.UNKNOWN
         if door.revoked:
             return answers.REVOKED
+        self._limiter.hook(door.company_id)
         headers = call.headers
         if headers.get("content-encoding", "").lower() not in _AS_IT_IS:
             return answers.ENCODED
@@ -138,6 +148,7 @@ class Hooks:
             return None
         if len(body) > self._max_body_bytes:
             return answers.too_large(self._max_body_bytes)
+        self._limiter.body(door.company_id, len(body))
         return await self._taken(door, body, headers, scope["query_string"].decode("latin-1"))
 
     async def _body(self, receive: Receive) -> bytes | None:

@@ -266,7 +266,9 @@ class Connection(HttpToolsProtocol):
         if is_whole:
             self.transport.close()
         elif not self.transport.is_closing():
-            self.transport.write_eof()
+            # TLS has no half-closed connections.
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
             self._hear_no_more()
 
     def _hear_no_more(self) -> None:

@@ -10,7 +10,7 @@ import uvicorn
 from prometheus_client import Gauge
 
 from services.ingest.http_connection import Application, Config, Connection
-from shared import logs
+from shared import logs, tls
 from shared.settings import Settings
 from shared.sockets import listening, require_allowed, taken
 
@@ -30,7 +30,9 @@ async def serving(settings: Settings, app: Application, stopping: asyncio.Event)
     Raises OperatorError when the address can't be had or may not be used.
     """
     address = settings.http_address
-    require_allowed(settings, address)
+    # Its tokens are in the URLs, always.
+    require_allowed(settings, address, has_tokens=True)
+    certificates = tls.certificates(settings)
     try:
         listener = listening(address, shared=settings.processes > 1)
     except OSError:
@@ -40,8 +42,21 @@ async def serving(settings: Settings, app: Application, stopping: asyncio.Event)
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
     config.tell_the_time()
-    # Not `serve`: it takes the process's signals, and looks ten times a second whether to end.
-    await server.startup(sockets=[listener])
+    # Not `serve`: it takes the process's signals, and looks ten times a second whether to end. Nor its `startup`, which
+    # gives a handshake as long as asyncio does.
+    state = server.server_state
+    context = certificates.context(ask_clients=False) if certificates else None
+    server.servers = [
+        await asyncio.get_running_loop().create_server(
+            lambda: Connection(config=config, server_state=state, app_state={}),
+            sock=listener,
+            ssl=context,
+            ssl_handshake_timeout=settings.http_body_seconds if context else None,
+            ssl_shutdown_timeout=settings.http_body_seconds if context else None,
+            backlog=config.backlog,
+        )
+    ]
+    server.started = True
     CONNECTIONS.set_function(lambda: len(server.server_state.connections))
     caring = asyncio.create_task(_look_after(config, server))
     closing = asyncio.create_task(_close_when(stopping, server, listener, settings.drain_seconds))

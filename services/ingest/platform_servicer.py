@@ -11,7 +11,8 @@ from services.ingest.committer import Outcome, Result
 from services.ingest.mapping import Incoming, Mapped, Mapper, SetAside, compile_platform
 from services.ingest.quarantine_servicer import QuarantineServicer, as_it_came
 from services.ingest.registry import Registry
-from shared import db, requests
+from shared import audit, db, requests
+from shared.audit import Action
 from shared.errors import InvalidField, PlatformMappingNotFound, Violation
 from shared.interceptors import Context
 from shared.names import NAME_RULE, is_name
@@ -42,10 +43,12 @@ class PlatformServicer(QuarantineServicer):
         if not request.mapping:
             raise InvalidField(Violation("mapping", "is required"))
         platform = _parsed(request.mapping)
-        async with db.acquired(self._pool) as connection:
+        async with db.acquired(self._pool) as connection, connection.transaction():
             put = await control_store.put_mapping(connection, company_id, platform.name, request.mapping, MAX_MAPPINGS)
-        if put is None:
-            raise InvalidField(Violation("mapping", f"the company has {MAX_MAPPINGS} others; at most so many are kept"))
+            if put is None:
+                message = f"the company has {MAX_MAPPINGS} others; at most so many are kept"
+                raise InvalidField(Violation("mapping", message))
+            await audit.record(connection, company_id, Action.PLATFORM_MAPPING_PUT, platform.name)
         self._registry.forget(company_id)
         return pb.PutPlatformMappingResponse(platform=_own(put))
 
@@ -55,10 +58,10 @@ class PlatformServicer(QuarantineServicer):
         company_id = requests.company(request.company_id)
         if not is_name(request.name):
             raise InvalidField(Violation("name", NAME_RULE if request.name else "is required"))
-        async with db.acquired(self._pool) as connection:
-            deleted = await control_store.delete_mapping(connection, company_id, request.name)
-        if not deleted:
-            raise PlatformMappingNotFound(request.name)
+        async with db.acquired(self._pool) as connection, connection.transaction():
+            if not await control_store.delete_mapping(connection, company_id, request.name):
+                raise PlatformMappingNotFound(request.name)
+            await audit.record(connection, company_id, Action.PLATFORM_MAPPING_DELETED, request.name)
         self._registry.forget(company_id)
         return pb.DeletePlatformMappingResponse()
 

@@ -4,39 +4,29 @@ Remembered for seconds only. A change is told by PostgreSQL (NOTIFY) and forgott
 seconds bound how long a process goes on by what was.
 """
 
-import asyncio
 import base64
 import hashlib
 import re
 import secrets
-import time
-from collections.abc import Awaitable, Callable, Hashable
 from functools import lru_cache
-from typing import Generic, TypeVar
 
 import msgspec
 import structlog
 
 from services.ingest import control_store
 from services.ingest.mapping import Compiled, Rules, Secret, compile_platform
-from shared import db, logs
-from shared.errors import DatabaseUnavailable, OperatorError
+from shared import db
+from shared.errors import OperatorError
 from shared.names import is_name
 from shared.platforms import PlatformMalformed, parse_platform
+from shared.remembered import FRESH_SECONDS, Remembered, keep_listening
 from shared.vault import Vault
 
-FRESH_SECONDS = 5.0
 MOST_COMPANIES = 5_000
 MOST_TOKENS = 50_000
-RECONNECT_SECONDS = 1.0
-_RETRY_SECONDS = (0.05, 0.2, 0.5, 1.0)
 _is_random_part = re.compile(r"[A-Za-z0-9_-]{43}").fullmatch
 
 _log = structlog.get_logger()
-
-K = TypeVar("K", bound=Hashable)
-V = TypeVar("V")
-T = TypeVar("T")
 
 
 class Door(msgspec.Struct, frozen=True):
@@ -60,62 +50,15 @@ def token_digest(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 
 
-class _Cache(Generic[K, V]):
-    """Values by key, each for so many seconds as its load says and at most `seconds`; at most `most` of them, of which
-    the one loaded first goes first. Whoever asks for a key while it is loaded waits for the same load."""
-
-    def __init__(self, most: int, seconds: float) -> None:
-        self._most = most
-        self._seconds = seconds
-        self._entries: dict[K, tuple[V, float]] = {}
-        self._loading: dict[K, asyncio.Task[V]] = {}
-
-    def fresh(self, key: K) -> tuple[V, float] | None:
-        """The value and until when it is good, if it is there and good."""
-        entry = self._entries.get(key)
-        return entry if entry is not None and entry[1] > time.monotonic() else None
-
-    async def load(self, key: K, load: Callable[[], Awaitable[tuple[V, float]]]) -> V:
-        """Loads a value, or joins those who wait for it."""
-        task = self._loading.get(key)
-        if task is None:
-            task = self._loading[key] = asyncio.create_task(self._load(key, load))
-            # Should all who wait go away, nobody is left to hear why it failed.
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        # Shared: one caller that goes away must not end it for the others.
-        return await asyncio.shield(task)
-
-    async def _load(self, key: K, load: Callable[[], Awaitable[tuple[V, float]]]) -> V:
-        started = time.monotonic()
-        try:
-            value, seconds = await load()
-            # Dropped meanwhile: what was read may be from before the change.
-            if self._loading.get(key) is asyncio.current_task():
-                self._entries.pop(key, None)
-                self._entries[key] = (value, started + min(seconds, self._seconds))
-                while len(self._entries) > self._most:
-                    del self._entries[next(iter(self._entries))]
-            return value
-        finally:
-            if self._loading.get(key) is asyncio.current_task():
-                del self._loading[key]
-
-    def drop(self, which: Callable[[K], bool]) -> None:
-        """Forgets what is there, and what loads under way will bring."""
-        for there in (self._entries, self._loading):
-            for key in [key for key in there if which(key)]:
-                del there[key]
-
-
 class Registry:
     """Knows companies' rules and endpoints. What is remembered is good for at most `fresh_seconds`."""
 
     def __init__(self, pool: db.Pool, vault: Vault, *, fresh_seconds: float = FRESH_SECONDS) -> None:
         self._pool = pool
         self._vault = vault
-        self._rules: _Cache[str, Rules] = _Cache(MOST_COMPANIES, fresh_seconds)
+        self._rules: Remembered[str, Rules] = Remembered(MOST_COMPANIES, fresh_seconds)
         # Unknown tokens too, as None: a scan must not hammer PostgreSQL.
-        self._doors: _Cache[tuple[str, bytes], Door | None] = _Cache(MOST_TOKENS, fresh_seconds)
+        self._doors: Remembered[tuple[str, bytes], Door | None] = Remembered(MOST_TOKENS, fresh_seconds)
 
     def cached(self, company_id: str) -> Rules | None:
         """The company's rules, if they are remembered: the way of nearly every event."""
@@ -148,32 +91,7 @@ class Registry:
 
     async def keep_listening(self, database_url: str) -> None:
         """Forgets what other processes change, as they tell it, for ever; on a connection of its own."""
-        while True:
-            try:
-                await self._listen(database_url)
-            except Exception as error:
-                # Until it is back, the seconds do what the telling does.
-                _log.warning("not_listening", **logs.describe(error))
-            await asyncio.sleep(RECONNECT_SECONDS)
-
-    async def _listen(self, database_url: str) -> None:
-        connection = await db.connect(database_url, application_name="hookline")
-        lost = asyncio.Event()
-
-        def told(_connection: object, _pid: int, _channel: str, company_id: object) -> None:
-            self.forget(str(company_id))
-
-        try:
-            connection.add_termination_listener(lambda _connection: lost.set())
-            await connection.add_listener(control_store.CHANNEL, told)
-            # What was told while nobody listened.
-            self._forget_all()
-            await lost.wait()
-            _log.warning("listener_lost")
-        finally:
-            self._forget_all()
-            # Nothing to wait for, least of all where it is lost without a word.
-            connection.terminate()
+        await keep_listening(database_url, control_store.CHANNEL, self.forget, self._forget_all)
 
     def _forget_all(self) -> None:
         self._rules.drop(lambda _: True)
@@ -193,27 +111,16 @@ class Registry:
                 secrets={one.source: self._secrets_of(company_id, one) for one in encrypted},
             )
 
-        return await self._patiently(read), FRESH_SECONDS
+        return await db.read_patiently(self._pool, read), FRESH_SECONDS
 
     async def _find(self, company_id: str, token_sha256: bytes) -> tuple[Door | None, float]:
-        found = await self._patiently(
-            lambda connection: control_store.find_endpoint(connection, company_id, token_sha256)
+        found = await db.read_patiently(
+            self._pool, lambda connection: control_store.find_endpoint(connection, company_id, token_sha256)
         )
         if found is None:
             return None, FRESH_SECONDS
         door = Door(company_id, found.source, found.platform, str(found.endpoint_id), found.revoked)
         return door, FRESH_SECONDS if found.seconds_left is None else found.seconds_left
-
-    async def _patiently(self, read: Callable[[db.Connection], Awaitable[T]]) -> T:
-        # As patient as the committer: an event that meets a lost connection is not refused for that.
-        for delay in _RETRY_SECONDS:
-            try:
-                async with db.acquired(self._pool) as connection:
-                    return await read(connection)
-            except DatabaseUnavailable:
-                await asyncio.sleep(delay)
-        async with db.acquired(self._pool) as connection:
-            return await read(connection)
 
     def _secrets_of(self, company_id: str, one: control_store.Encrypted) -> tuple[Secret, ...]:
         current = Secret(self._decrypted(company_id, one.source, one.secret))

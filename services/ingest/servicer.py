@@ -18,6 +18,7 @@ from services.ingest.turns import Turns
 from shared import db, requests
 from shared.errors import InvalidField, ServerStopping, Violation
 from shared.interceptors import Context
+from shared.limits import Limiter, patiently
 
 MAX_EVENTS = 10_000
 MAX_ERROR_CHARACTERS = 2_000
@@ -38,7 +39,10 @@ _MARK_OUTCOMES = {
 class IngestServicer(PlatformServicer, QuarantineServicer, ingest_service_pb2_grpc.IngestServiceServicer):
     """See protos/hookline/ingest/v1/ingest_service.proto. Here is the way in; the rest has modules of its own."""
 
-    def __init__(self, mapper: Mapper, registry: Registry, committer: Committer, pool: db.Pool) -> None:
+    def __init__(
+        self, mapper: Mapper, registry: Registry, committer: Committer, pool: db.Pool, limiter: Limiter
+    ) -> None:
+        self._limiter = limiter
         self._mapper = mapper
         self._turns = Turns(mapper)
         self._registry = registry
@@ -55,6 +59,7 @@ class IngestServicer(PlatformServicer, QuarantineServicer, ingest_service_pb2_gr
         company_id = requests.company(request.company_id)
         if not request.HasField("event"):
             raise InvalidField(Violation("event", "is required"))
+        self._limiter.events(company_id, 1)
         event = self._mapper.map(to_incoming(request.event), await self._rules(company_id))
         results = await (await self._committer.submit(company_id, [event], wait=False))
         return pb.IngestEventResponse(result=from_result(results[0]))
@@ -117,6 +122,9 @@ class IngestServicer(PlatformServicer, QuarantineServicer, ingest_service_pb2_gr
         if not wait:
             # Refused before it is mapped, a flood costs little.
             self._committer.check_room(company_id, [len(event.payload) for event in events])
+            self._limiter.events(company_id, len(events))
+        else:
+            await patiently(lambda: self._limiter.events(company_id, len(events)))
         rules = await self._rules(company_id)
         mapped = await self._turns.map(company_id, map(to_incoming, events), rules)
         return await self._committer.submit(company_id, mapped, wait=wait)

@@ -5,18 +5,20 @@ import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from typing import Any
 
+import asyncpg
 import msgspec
 from uuid_utils.compat import uuid7
 
+from services.ingest.erased_keys import ErasedKeys, Key
 from services.ingest.mapping import Mapped, SetAside
 from shared.db import Connection
 from shared.statements import Statements
 
 _sql = Statements("services.ingest")
 
-Key = tuple[str, str]
-"""Source and dedup key: what makes an event the same again."""
+_ERASED_MEANWHILE = "companies_erasure_epoch_check"
 _Place = tuple[uuid.UUID, int | None, bytes]
 """An event's id, its number while it is in the log, and its payload's digest."""
 
@@ -46,23 +48,42 @@ def candidate(event: Mapped) -> Candidate:
     return Candidate(event, uuid7())
 
 
+class ErasedMeanwhile(Exception):
+    """Events of the company were erased since this process last heard of it: `note_erasures`, then try again."""
+
+
 async def store_events(
-    connection: Connection, company_id: str, candidates: Sequence[Candidate], *, look_first: bool = False
+    connection: Connection,
+    company_id: str,
+    candidates: Sequence[Candidate],
+    erased_keys: ErasedKeys,
+    *,
+    look_first: bool = False,
 ) -> list[Stored]:
     """Stores what is new among the candidates; says for each, in order, where it lies.
 
     Committed when it returns. Of several candidates with one key the first counts. With `look_first` it looks which of
     them are known before it stores the rest: the same results, for a third of the work on each that is known.
+
+    Raises ErasedMeanwhile: any of the candidates may be stored then.
     """
     keys = [one.key for one in candidates]
     first: dict[Key, Candidate] = {}
     for key, one in zip(keys, candidates, strict=True):
         first.setdefault(key, one)
+    # Before it looks: what is erased between the looking and the storing is told by the storing.
+    epoch = erased_keys.epoch(company_id)
     lies = await _find(connection, company_id, list(first)) if look_first else {}
+    if erased := erased_keys.look_up(company_id, (key for key in first if key not in lies)):
+        found = await _find(connection, company_id, list(erased))
+        lies |= {erased[key]: place for key, place in found.items()}
     if new := {key: one for key, one in first.items() if key not in lies}:
-        lies |= await _store(connection, company_id, new)
+        lies |= await _store(connection, company_id, new, epoch)
     if known := [key for key in first if key not in lies]:
         lies |= await _find(connection, company_id, known)
+        if len(lies) < len(first):
+            # Known a moment ago, and no more: its key was replaced.
+            raise ErasedMeanwhile
     stored = []
     for key, one in zip(keys, candidates, strict=True):
         event_id, sequence, digest = lies[key]
@@ -72,14 +93,39 @@ async def store_events(
     return stored
 
 
-async def _store(connection: Connection, company_id: str, new: Mapping[Key, Candidate]) -> dict[Key, _Place]:
+async def note_erasures(connection: Connection, company_id: str, erased_keys: ErasedKeys) -> None:
+    """Asks whether and how often events of the company were erased."""
+    rows = await _sql.fetch(connection, "find_erasure_epoch", company_id=company_id)
+    erased_keys.note(company_id, rows[0]["erasure_epoch"] if rows else 0)
+
+
+async def _store(
+    connection: Connection, company_id: str, new: Mapping[Key, Candidate], erasure_epoch: int
+) -> dict[Key, _Place]:
     """Stores those whose keys are not taken; says where these lie."""
-    events = [one.event for one in new.values()]
-    rows = await _sql.fetch(
+    try:
+        rows = await _insert(connection, company_id, list(new.values()), erasure_epoch)
+    except asyncpg.CheckViolationError as error:
+        if error.constraint_name == _ERASED_MEANWHILE:
+            raise ErasedMeanwhile from None
+        raise
+    sequences: dict[uuid.UUID, int] = {row["event_id"]: row["sequence"] for row in rows}
+    return {
+        key: (one.event_id, sequences[one.event_id], one.event.payload_sha256)
+        for key, one in new.items()
+        if one.event_id in sequences
+    }
+
+
+async def _insert(
+    connection: Connection, company_id: str, new: Sequence[Candidate], erasure_epoch: int
+) -> Sequence[Mapping[str, Any]]:
+    events = [one.event for one in new]
+    return await _sql.fetch(
         connection,
         "store_events",
         company_id=company_id,
-        event_ids=[one.event_id for one in new.values()],
+        event_ids=[one.event_id for one in new],
         sources=[event.source for event in events],
         platforms=[event.platform for event in events],
         types=[event.type for event in events],
@@ -92,13 +138,8 @@ async def _store(connection: Connection, company_id: str, new: Mapping[Key, Cand
         occurred_times=[event.occurred_time for event in events],
         payloads=[event.payload for event in events],
         payload_sha256s=[event.payload_sha256 for event in events],
+        erasure_epoch=erasure_epoch,
     )
-    sequences: dict[uuid.UUID, int] = {row["event_id"]: row["sequence"] for row in rows}
-    return {
-        key: (one.event_id, sequences[one.event_id], one.event.payload_sha256)
-        for key, one in new.items()
-        if one.event_id in sequences
-    }
 
 
 async def _find(connection: Connection, company_id: str, keys: Sequence[Key]) -> dict[Key, _Place]:

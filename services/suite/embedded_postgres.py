@@ -32,7 +32,15 @@ SMALL_MACHINE = {
 }
 """The defaults, for a machine with few cores and a few gigabytes. Everything else is as PostgreSQL has it."""
 
-_ALWAYS = {"listen_addresses": "", "port": str(PORT), "unix_socket_permissions": "0700", "fsync": "on"}
+_ALWAYS = {
+    "listen_addresses": "",
+    "port": str(PORT),
+    "unix_socket_permissions": "0700",
+    "fsync": "on",
+    # What fails is logged without the statement and its values: they hold customers' data.
+    "log_min_error_statement": "panic",
+    "log_error_verbosity": "terse",
+}
 _NOT_YET = (
     ConnectionError,
     FileNotFoundError,

@@ -6,10 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-_FIRST = (
+FIRST_NAMES = (
     "Ana Bruno Célia Davi Érica Fábio Glória Heitor Inês João Lívia Mário Núbia Otávio Pérola Raí Sílvia Tomé Vânia"
 )
-_LAST = "Araújo Brandão Conceição Dourado Espírito Falcão Galvão Jordão Leitão Magalhães Napoleão Peçanha Simões Távora"
+LAST_NAMES = (
+    "Araújo Brandão Conceição Dourado Espírito Falcão Galvão Jordão Leitão Magalhães Napoleão Peçanha Simões Távora"
+)
 _PRODUCTS = (
     "Curso de Violão", "Mentoria Café & Código", "E-book «Pão de Fermentação Natural»", "Oficina de Cerâmica",
     "Assinatura Horta Urbana", "Curso de Fotografia: Módulo 2", 'Pôster 30"×40"', "Planilha de Orçamento",
@@ -22,7 +24,7 @@ _START = datetime(2026, 10, 1, tzinfo=UTC)
 def grapfy_payloads(count: int, seed: int = 1, first: int = 0) -> Iterator[bytes]:
     """`count` payloads, numbered from `first`: each an event of its own, about 510 bytes."""
     rng = random.Random(f"{seed}/{first}")  # noqa: S311  # made-up data, nothing secret
-    first_names, last_names = _FIRST.split(), _LAST.split()
+    first_names, last_names = FIRST_NAMES.split(), LAST_NAMES.split()
     for number in range(first, first + count):
         name = f"{rng.choice(first_names)} {rng.choice(last_names)}"
         product = rng.randrange(len(_PRODUCTS))

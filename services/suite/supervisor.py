@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import NoReturn, Self
+from typing import Any, NoReturn, Self
 
 import click
 import grpc
@@ -23,6 +23,7 @@ from services.suite.lock import FileLock
 from services.suite.roster import Service
 from services.suite.secret_key import keep_secret_key
 from services.suite.welcome import welcome
+from shared import own_server, tls
 from shared.errors import OperatorError
 from shared.processes import LIFELINE_FD, again_and_again, end, why_ended
 from shared.settings import Settings, counted_up, reachable
@@ -101,7 +102,7 @@ class Suite:
         """Waits until the service says that it is serving. Raises TimeoutError."""
         [service] = [service for service in self.services if service.name == name]
         async with asyncio.timeout(timeout):
-            await _until_healthy(service)
+            await _until_healthy(service, self.settings)
 
     async def failed(self) -> NoReturn:
         """Waits until the suite can't go on, which it is built never to; raises why."""
@@ -163,6 +164,8 @@ class Suite:
         if not self._embedded:
             # Says so if it is missing, before anything is started.
             _ = self.settings.required_database_url
+        # The same for what is wrong with them.
+        tls.certificates(self.settings)
         if self._embedded:
             self._lock = _lock(self.settings.data_dir)
         ports.check_free(self._listened_on())
@@ -272,7 +275,7 @@ class Suite:
 
     async def _greet(self, service: Service) -> None:
         if service.health:
-            await _until_healthy(service)
+            await _until_healthy(service, self.settings)
         self._proven.add(service.name)
         if len(self._proven) == len(self.services):
             self._all_proven.set()
@@ -309,7 +312,9 @@ async def run(settings: Settings, *, embedded: bool) -> int:
 
     async def live() -> None:
         async with suite:
-            _tell(welcome(suite.addresses, suite.database_url, suite.postgres.psql if suite.postgres else None))
+            psql = suite.postgres.psql if suite.postgres else None
+            secured = tls.client_environment(settings)
+            _tell(welcome(suite.addresses, suite.database_url, psql, tokens=settings.require_tokens, tls=secured))
             await suite.failed()
 
     def on_signal() -> None:
@@ -348,7 +353,7 @@ def _lock(data_dir: Path) -> FileLock:
         raise OperatorError(f"HOOKLINE_DATA_DIR: {data_dir} can't be used ({error.strerror}).") from None
 
 
-async def _until_healthy(service: Service) -> None:
+async def _until_healthy(service: Service, settings: Settings) -> None:
     assert service.address is not None
     options = [
         # Not the back-off meant for servers far away, and not that of earlier attempts.
@@ -357,7 +362,7 @@ async def _until_healthy(service: Service) -> None:
         ("grpc.min_reconnect_backoff_ms", 50),
         ("grpc.max_reconnect_backoff_ms", 100),
     ]
-    async with grpc.aio.insecure_channel(reachable(service.address), options=options) as channel:
+    async with await _channel(reachable(service.address), settings, options) as channel:
         check = health_pb2_grpc.HealthStub(channel).Check
         while True:
             with suppress(grpc.aio.AioRpcError):
@@ -365,3 +370,16 @@ async def _until_healthy(service: Service) -> None:
                 if answer.status == health_pb2.HealthCheckResponse.SERVING:
                     return
             await asyncio.sleep(0.02)
+
+
+async def _channel(address: str, settings: Settings, options: Sequence[tuple[str, Any]]) -> grpc.aio.Channel:
+    """A channel to a service of this suite, once there is something that listens there."""
+    if not settings.tls_certificate:
+        return grpc.aio.insecure_channel(address, options)
+    while True:
+        with suppress(OSError):
+            credentials, more = await asyncio.to_thread(
+                own_server.credentials, address, settings.tls_certificate, settings.tls_key
+            )
+            return grpc.aio.secure_channel(address, credentials, [*options, *more])
+        await asyncio.sleep(0.05)

@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from services.sandbox.shop import TOKEN, WEBHOOK_SETTING_ID
@@ -14,30 +14,61 @@ _SAMPLE = (
 _METHOD = "hookline.ingest.v1.IngestService/IngestEvent"
 
 
-def welcome(addresses: Mapping[str, str], database_url: str, psql: Path | None) -> str:
+def welcome(
+    addresses: Mapping[str, str],
+    database_url: str,
+    psql: Path | None,
+    *,
+    tokens: bool = False,
+    tls: Mapping[str, str] | None = None,
+) -> str:
     """The commands, for Linux and macOS. `psql` is that of an embedded PostgreSQL: another one's URL may hold a
-    password, and is not printed."""
+    password, and is not printed. `tokens`: calls need one. `tls`: what the command's environment needs to call by TLS;
+    other tools, which ask for what there is to call, are not told of then."""
     ingest, sync, export = addresses["ingest"], addresses["sync"], addresses["export"]
     hookline, buf = _beside_python("hookline"), _beside_python("buf")
     # JSON carries a `bytes` field as base64; macOS has no `base64 -w0`. Hence the payload in a shell variable.
     request = """'{"company_id":"demo","event":{"platform":"grapfy","payload":"'"$PAYLOAD"'"}}'"""
-    sections = [
+    grpcurl = "grpcurl -plaintext"
+    sections: list[tuple[str, ...]] = []
+    if tokens:
+        authorization = ' -H "authorization: Bearer $HOOKLINE_TOKEN"'
+        grpcurl, buf = grpcurl + authorization, f"{buf} curl{authorization}"
+        python = _beside_python(Path(sys.executable).name)
+        where = f"HOOKLINE_DATABASE_URL={shlex.quote(database_url)} " if psql else ""
+        sections.append(
+            (
+                "Make the token that every call needs",
+                f"export HOOKLINE_TOKEN=$({where}{python} -m services admin token create"
+                " --company demo --scope ingest,sync,export,admin --name demo)",
+            )
+        )
+    else:
+        buf = f"{buf} curl"
+    if tls:
+        variables = (f"export {name}={shlex.quote(value)}" for name, value in tls.items())
+        sections.append(("Call by TLS, with names that the certificate has", *variables))
+    by_reflection: list[tuple[str, ...]] = [
         (
             "What there is to call",
-            f"grpcurl -plaintext {ingest} list",
-            f"grpcurl -plaintext {sync} list",
-            f"grpcurl -plaintext {export} list",
+            f"{grpcurl} {ingest} list",
+            f"{grpcurl} {sync} list",
+            f"{grpcurl} {export} list",
         ),
         (
             "Send in an event, by grpcurl or by the buf that `make check` installs; a second time it is a DUPLICATE",
             f"PAYLOAD=$(printf '%s' {shlex.quote(_SAMPLE)} | base64 | tr -d '\\n')",
-            f"grpcurl -plaintext -d {request} {ingest} {_METHOD}",
-            f"{buf} curl --protocol grpc --http2-prior-knowledge -d {request} http://{ingest}/{_METHOD}",
+            f"{grpcurl} -d {request} {ingest} {_METHOD}",
+            f"{buf} --protocol grpc --http2-prior-knowledge -d {request} http://{ingest}/{_METHOD}",
         ),
+    ]
+    ca = f"--cacert {shlex.quote(tls['HOOKLINE_TLS_CA'])} " if tls and "HOOKLINE_TLS_CA" in tls else ""
+    sections += [
+        *([] if tls else by_reflection),
         (
             "Make an endpoint for a platform's webhooks, and be the platform",
             f"URL=$({hookline} endpoint create --company demo --ingest-address {ingest} --platform grapfy)",
-            f"curl -sS --data {shlex.quote(_SAMPLE)} $URL",
+            f"curl -sS {ca}--data {shlex.quote(_SAMPLE)} $URL",
         ),
         (
             "List events, and export them",
@@ -58,6 +89,10 @@ def welcome(addresses: Mapping[str, str], database_url: str, psql: Path | None) 
         )
     if psql:
         sections.append(("Look into the database", f"{shlex.quote(str(psql))} {shlex.quote(database_url)}"))
+    return _text(sections)
+
+
+def _text(sections: Sequence[tuple[str, ...]]) -> str:
     lines = ["", "The suite is up. Ctrl-C stops it; its data stays."]
     for title, *commands in sections:
         lines += ["", f"{title}:", *(f"  {command}" for command in commands)]

@@ -16,8 +16,9 @@ from services.sync.alerting import alerting
 from services.sync.connectors.http import Limits, open_http
 from services.sync.doorbell import Doorbell
 from services.sync.servicer import SyncServicer
-from shared import db, server
+from shared import db, limits, server, tls
 from shared.broker import make_broker
+from shared.internal import InternalTokens
 from shared.migrate import check_migrated
 from shared.settings import Settings
 from shared.vault import Vault
@@ -41,7 +42,13 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
             allow_loopback=settings.allow_loopback_sources, limits=Limits(read=settings.sync_silence_seconds)
         ) as http,
         # Asked when a source is tried: someone waits for the answer.
-        AsyncClient(settings.ingest_address, patience=1, timeout=PREVIEW_SECONDS) as ingest,
+        AsyncClient(
+            settings.ingest_address,
+            patience=1,
+            timeout=PREVIEW_SECONDS,
+            token=InternalTokens(settings.required_secret_key).source("sync"),
+            **tls.client_options(settings),
+        ) as ingest,
     ):
         async with pool.acquire() as connection:
             await check_migrated(connection)
@@ -59,7 +66,10 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
                 for module in (sync_service_pb2, alert_service_pb2)
                 for service in module.DESCRIPTOR.services_by_name.values()
             ]
-            async with server.serving(settings, settings.sync_address, names, register, stopping):
+            async with (
+                limits.opened(settings, pool) as limiter,
+                server.serving(settings, settings.sync_address, names, register, stopping, limiter),
+            ):
                 await stopping.wait()
         await broker.shutdown()
 

@@ -12,7 +12,8 @@ from services.sync import alert_conversion as conversion
 from services.sync import alert_store as store
 from services.sync.alert_delivery import Deliverer, Undelivered
 from services.sync.alert_messages import Message
-from shared import db, page_tokens, requests
+from shared import audit, db, page_tokens, requests
+from shared.audit import Action
 from shared.errors import AlertChannelExists, AlertChannelNotFound, MailNotSetUp
 from shared.interceptors import Context
 from shared.vault import Vault
@@ -58,7 +59,7 @@ class AlertServicer(alert_service_pb2_grpc.AlertServiceServicer):
         if request.email and not self._deliverer.has_mail:
             raise MailNotSetUp
         secret = "" if request.email else f"whsec_{base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()}"
-        async with db.acquired(self._pool) as connection:
+        async with db.acquired(self._pool) as connection, connection.transaction():
             channel = await store.create_channel(
                 connection,
                 company_id,
@@ -67,8 +68,9 @@ class AlertServicer(alert_service_pb2_grpc.AlertServiceServicer):
                 email=request.email or None,
                 secret=self._vault.encrypt(secret) if secret else None,
             )
-        if channel is None:
-            raise AlertChannelExists(name)
+            if channel is None:
+                raise AlertChannelExists(name)
+            await audit.record(connection, company_id, Action.ALERT_CHANNEL_CREATED, name)
         return pb.CreateAlertChannelResponse(channel=conversion.from_channel(channel), secret=secret)
 
     async def ListAlertChannels(
@@ -83,10 +85,10 @@ class AlertServicer(alert_service_pb2_grpc.AlertServiceServicer):
         self, request: pb.DeleteAlertChannelRequest, context: Context
     ) -> pb.DeleteAlertChannelResponse:
         company_id, name = requests.company(request.company_id), conversion.channel_name(request.channel)
-        async with db.acquired(self._pool) as connection:
-            deleted = await store.delete_channel(connection, company_id, name)
-        if not deleted:
-            raise AlertChannelNotFound(name)
+        async with db.acquired(self._pool) as connection, connection.transaction():
+            if not await store.delete_channel(connection, company_id, name):
+                raise AlertChannelNotFound(name)
+            await audit.record(connection, company_id, Action.ALERT_CHANNEL_DELETED, name)
         return pb.DeleteAlertChannelResponse()
 
     async def TestAlert(self, request: pb.TestAlertRequest, context: Context) -> pb.TestAlertResponse:

@@ -7,8 +7,9 @@ import structlog
 from services.sync.alerting import alerting
 from services.sync.doorbell import Doorbell
 from services.sync.reaper import Reaper
-from shared import db, server
+from shared import db, server, tls
 from shared.broker import make_broker
+from shared.metrics_server import serving_metrics
 from shared.migrate import check_migrated
 from shared.settings import Settings
 from shared.vault import Vault
@@ -31,7 +32,7 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
         async with pool.acquire() as connection:
             await check_migrated(connection)
         reaper = Reaper(pool, Doorbell(broker), settings.sync_lease, failures_alert=settings.sync_failures_alert)
-        with server.serving_metrics(settings.metrics_address):
+        with serving_metrics(settings.metrics_address, tls.certificates(settings)):
             async with alerting(pool, vault, settings):
                 reaping = asyncio.create_task(reaper.run())
                 _log.info("reaping")

@@ -7,7 +7,8 @@ from services.sync.connectors import Refused
 from services.sync.connectors.http import Http
 from services.sync.connectors.opening import opening
 from services.sync.source_check import check_source
-from shared import db, requests
+from shared import audit, db, requests
+from shared.audit import Action
 from shared.errors import OperatorError, SourceExists, SourceNotFound, SyncRunActive
 from shared.interceptors import Context
 from shared.vault import Vault
@@ -23,7 +24,7 @@ class SourceServicer:
 
     async def CreateSource(self, request: pb.CreateSourceRequest, context: Context) -> pb.CreateSourceResponse:
         company_id, name = requests.company(request.company_id), requests.source(request.source)
-        async with db.acquired(self._pool) as connection:
+        async with db.acquired(self._pool) as connection, connection.transaction():
             platforms = await source_store.platforms_of(connection, company_id)
             allow_loopback = self._http.allow_loopback
             platform = source_conversion.check_new(request, platforms, allow_loopback=allow_loopback)
@@ -39,13 +40,14 @@ class SourceServicer:
                 look_back=look_back,
                 run_deadline=run_deadline,
             )
-        if source is None:
-            raise SourceExists(name)
+            if source is None:
+                raise SourceExists(name)
+            await audit.record(connection, company_id, Action.SOURCE_CREATED, name, platform=platform.name)
         return pb.CreateSourceResponse(source=source_conversion.from_source(source))
 
     async def UpdateSource(self, request: pb.UpdateSourceRequest, context: Context) -> pb.UpdateSourceResponse:
         company_id, name = requests.company(request.company_id), requests.source(request.source)
-        async with db.acquired(self._pool) as connection:
+        async with db.acquired(self._pool) as connection, connection.transaction():
             source = await source_store.get_source(connection, company_id, name)
             if source is None:
                 raise SourceNotFound(name)
@@ -53,8 +55,9 @@ class SourceServicer:
             fields = source_conversion.to_changes(request, platform, allow_loopback=self._http.allow_loopback)
             changes = self._columns(fields)
             source = await source_store.update_source(connection, company_id, name, changes)
-        if source is None:
-            raise SourceNotFound(name)
+            if source is None:
+                raise SourceNotFound(name)
+            await audit.record(connection, company_id, Action.SOURCE_UPDATED, name)
         return pb.UpdateSourceResponse(source=source_conversion.from_source(source))
 
     async def GetSource(self, request: pb.GetSourceRequest, context: Context) -> pb.GetSourceResponse:
@@ -73,10 +76,11 @@ class SourceServicer:
 
     async def DeleteSource(self, request: pb.DeleteSourceRequest, context: Context) -> pb.DeleteSourceResponse:
         company_id, name = requests.company(request.company_id), requests.source(request.source)
-        async with db.acquired(self._pool) as connection:
+        async with db.acquired(self._pool) as connection, connection.transaction():
             if not await source_store.delete_source(connection, company_id, name):
                 exists = await source_store.get_source(connection, company_id, name) is not None
                 raise SyncRunActive(name) if exists else SourceNotFound(name)
+            await audit.record(connection, company_id, Action.SOURCE_DELETED, name)
         return pb.DeleteSourceResponse()
 
     async def CheckSource(self, request: pb.CheckSourceRequest, context: Context) -> pb.CheckSourceResponse:

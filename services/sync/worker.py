@@ -17,8 +17,10 @@ from services.sync.connectors.opening import opening
 from services.sync.doorbell import TASK
 from services.sync.runner import Runner
 from services.sync.source_store import Secret
-from shared import db, logs, server
+from shared import db, logs, server, tls
 from shared.broker import make_broker
+from shared.internal import InternalTokens
+from shared.metrics_server import serving_metrics
 from shared.migrate import check_migrated
 from shared.platforms import Platform
 from shared.settings import Settings
@@ -43,7 +45,13 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
             allow_loopback=settings.allow_loopback_sources, limits=Limits(read=settings.sync_silence_seconds)
         ) as http,
         # Longer than a lease: whether ingest is there or not, the lease decides how long to try.
-        AsyncClient(settings.ingest_address, patience=settings.sync_lease, timeout=settings.sync_lease) as ingest,
+        AsyncClient(
+            settings.ingest_address,
+            patience=settings.sync_lease,
+            timeout=settings.sync_lease,
+            token=InternalTokens(settings.required_secret_key).source("sync-worker"),
+            **tls.client_options(settings),
+        ) as ingest,
     ):
         async with pool.acquire() as connection:
             await check_migrated(connection)
@@ -65,7 +73,7 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
             await runner.run(company_id, uuid.UUID(run_id))
 
         broker.register_task(pull, task_name=TASK)
-        with server.serving_metrics(settings.metrics_address):
+        with serving_metrics(settings.metrics_address, tls.certificates(settings)):
             listening = asyncio.create_task(_listen(broker, settings.sync_concurrency))
             _log.info("listening")
             await stopping.wait()

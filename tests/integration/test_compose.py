@@ -26,12 +26,13 @@ import redis.asyncio
 from cryptography.fernet import Fernet
 from ruamel.yaml import YAML
 
-from hookline.client import AsyncClient
+from hookline.client import AsyncClient, PermissionDenied
 from services.suite import embedded_postgres, roster
 from services.suite.embedded_postgres import EmbeddedPostgres
 from services.suite.ports import free_address
 from shared import healthcheck
 from shared.settings import Settings, is_loopback
+from tests.certificates import Authority
 from tests.door import post
 from tests.waiting import eventually
 
@@ -47,13 +48,16 @@ DOCKERFILE = [
 ]
 ENTRYPOINT: Sequence[str] = json.loads(next(rest for word, rest in DOCKERFILE if word == "ENTRYPOINT"))
 OPTIONAL = ["HOOKLINE_PUBLIC_URL", "HOOKLINE_SMTP_URL", "HOOKLINE_SMTP_FROM"]
+GUARDED: Mapping[str, Any] = YAML(typ="safe", pure=True).load(ROOT / "deploy" / "tls.yml")["services"]
+MOUNTED = "/run/tls"
+OF_TLS = {"HOOKLINE_TLS_FOLDER": "./tls", "HOOKLINE_TLS_CLIENT_CA": f"{MOUNTED}/clients.pem"}
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-|:\?([^}]*))?\}")
 
 
 def interpolated(value: Any) -> Any:
     """As Compose fills in variables, of whose forms the file uses two; the optional ones are not set."""
     if isinstance(value, str):
-        return _VARIABLE.sub(lambda match: "" if match[1] in OPTIONAL else SECRETS[match[1]], value)
+        return _VARIABLE.sub(lambda match: "" if match[1] in OPTIONAL else {**SECRETS, **OF_TLS}[match[1]], value)
     if isinstance(value, Mapping):
         return {name: interpolated(inner) for name, inner in value.items()}
     return [interpolated(inner) for inner in value] if isinstance(value, list) else value
@@ -121,6 +125,41 @@ def test_what_must_be_set_is_explained() -> None:
     settings = [line for line in example.splitlines() if line and not line.startswith("#")]
     assert sorted(settings) == sorted(f"{name}=" for name in [*SECRETS, *OPTIONAL]), "names them all, holds no secret"
     assert ".env" in (ROOT / ".gitignore").read_text().splitlines(), "git must not take the filled-in file"
+
+
+def with_tls() -> Mapping[str, Mapping[str, Any]]:
+    """The services as Compose merges the second file into the first."""
+    merged = {name: dict(service) for name, service in SERVICES.items()}
+    for name, more in GUARDED.items():
+        assert set(more) == {"environment", "volumes"}
+        service = merged[name]
+        service["environment"] = {**service["environment"], **more["environment"]}
+        service["volumes"] = [*service.get("volumes", []), *more["volumes"]]
+    return merged
+
+
+def test_tls_and_tokens_can_be_turned_on() -> None:
+    checked = check_schema(ROOT / "deploy" / "tls.yml")
+    assert checked.returncode == 0, checked.stdout
+    # All that listens, for callers or with its metrics.
+    assert set(GUARDED) == {name for name in OURS if name != "migrate"}
+    for name, service in with_tls().items():
+        if name in GUARDED:
+            environment = {key: text for key, text in interpolated(service["environment"]).items() if text}
+            settings = {key.removeprefix("HOOKLINE_").lower(): text for key, text in environment.items()}
+            assert set(settings) <= set(Settings.model_fields)
+            read = Settings(**settings)
+            assert (read.require_tokens, read.allow_insecure) == (True, False)
+            [mount] = service["volumes"]
+            assert (mount["target"], mount["read_only"]) == (MOUNTED, True)
+            assert {path.parent for path in (read.tls_certificate, read.tls_key, read.tls_ca) if path} == {
+                Path(MOUNTED)
+            }
+    named = _VARIABLE.findall((ROOT / "deploy" / "tls.yml").read_text())
+    assert {name for name, _ in named} == set(OF_TLS)
+    example = (ROOT / "deploy" / "example.env").read_text()
+    assert "\n# COMPOSE_FILE=docker-compose.yml:deploy/tls.yml\n" in example
+    assert all(f"\n# {name}={value}\n" in example for name, value in OF_TLS.items())
 
 
 def test_the_image() -> None:
@@ -205,11 +244,12 @@ class Native:
     """The file's services as processes of this machine: each host:port becomes a free port of the loopback interface,
     except PostgreSQL's, which is a socket."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, services: Mapping[str, Mapping[str, Any]] = SERVICES) -> None:
         self._folder = folder
+        self.services = services
         self._addresses: dict[tuple[str, str], str] = {}
         self._processes: dict[str, asyncio.subprocess.Process] = {}
-        server, *settings = SERVICES["postgres"]["command"]
+        server, *settings = self.services["postgres"]["command"]
         assert server == "postgres"
         self.postgres = EmbeddedPostgres(
             folder / "postgres", dict(setting.removeprefix("-c").split("=", 1) for setting in settings)
@@ -217,12 +257,12 @@ class Native:
 
     async def up(self) -> None:
         """Starts everything, each when what it depends on has come as far as the file says."""
-        needs = {name: service.get("depends_on", {}) for name, service in SERVICES.items()}
+        needs = {name: service.get("depends_on", {}) for name, service in self.services.items()}
         for name in graphlib.TopologicalSorter(needs).static_order():
             for needed, how in needs[name].items():
                 await self._reached(needed, how["condition"])
             await self._start(name)
-        for name, service in SERVICES.items():
+        for name, service in self.services.items():
             if "healthcheck" in service:
                 await self._reached(name, "service_healthy")
 
@@ -232,7 +272,7 @@ class Native:
             self.signal(name, signal.SIGTERM)
         statuses = {}
         for name, process in self._processes.items():
-            statuses[name] = await asyncio.wait_for(process.wait(), seconds(SERVICES[name]["stop_grace_period"]))
+            statuses[name] = await asyncio.wait_for(process.wait(), seconds(self.services[name]["stop_grace_period"]))
         return statuses
 
     async def kill(self) -> None:
@@ -248,12 +288,13 @@ class Native:
 
     def local(self, service: str, text: str) -> str:
         """What stands for the text, of the service's own environment or commands, on this machine."""
+        text = text.replace(f"{MOUNTED}/", f"{self._folder}/")
         socket = self.postgres.dsn.partition("?")[2]
         text = re.sub(r"^(postgresql://\S+@)postgres:5432(/\w+)$", rf"\1\2?{socket}", text)
-        hosts = "|".join(map(re.escape, ("0.0.0.0", "127.0.0.1", *SERVICES)))
+        hosts = "|".join(map(re.escape, ("0.0.0.0", "127.0.0.1", *self.services)))
 
         def address(match: re.Match[str]) -> str:
-            host = match[1] if match[1] in SERVICES else service
+            host = match[1] if match[1] in self.services else service
             while (host, match[2]) not in self._addresses:
                 # Free, and not promised to another.
                 if (free := free_address()) not in self._addresses.values():
@@ -264,12 +305,12 @@ class Native:
 
     def published(self, service: str, port: int) -> str:
         """Where callers on this host reach a port of the service."""
-        [named] = [one for one in SERVICES[service]["ports"] if one.endswith(f":{port}")]
+        [named] = [one for one in self.services[service]["ports"] if one.endswith(f":{port}")]
         return self.local(service, ":".join(named.split(":")[0::2]))
 
     async def check(self, name: str) -> bool:
         """Runs the service's health check once."""
-        kind, *command = interpolated(SERVICES[name]["healthcheck"]["test"])
+        kind, *command = interpolated(self.services[name]["healthcheck"]["test"])
         assert kind == "CMD", "no shell is needed"
         if command[0] == "valkey-cli":
             # The wheel has the server only.
@@ -285,8 +326,15 @@ class Native:
         else:
             assert command[0] == "python"
             command = [sys.executable, *(self.local(name, part) for part in command[1:])]
-        process = await asyncio.create_subprocess_exec(*command, env={}, cwd=ROOT, stderr=subprocess.DEVNULL)
-        return await asyncio.wait_for(process.wait(), seconds(SERVICES[name]["healthcheck"]["timeout"])) == 0
+        # As the container's: what it runs has its environment.
+        process = await asyncio.create_subprocess_exec(
+            *command, env=self._environment(name), cwd=ROOT, stderr=subprocess.DEVNULL
+        )
+        return await asyncio.wait_for(process.wait(), seconds(self.services[name]["healthcheck"]["timeout"])) == 0
+
+    def _environment(self, name: str) -> dict[str, str]:
+        environment = interpolated(self.services[name].get("environment", {}))
+        return {"PATH": os.defpath, **{key: self.local(name, text) for key, text in environment.items()}}
 
     async def _pings(self, address: str) -> bool:
         async with redis.asyncio.from_url(f"redis://{address}/0") as client:
@@ -298,7 +346,7 @@ class Native:
         if name == "postgres":
             await self._start_postgres()
             return
-        command = interpolated(SERVICES[name]["command"])
+        command = interpolated(self.services[name]["command"])
         if name == "valkey":
             host, port = self.local("valkey", "valkey:6379").split(":")
             server = valkey_server()
@@ -309,11 +357,10 @@ class Native:
         else:
             assert ENTRYPOINT[0] == "python"
             command = [sys.executable, *ENTRYPOINT[1:], *command]
-        environment = interpolated(SERVICES[name].get("environment", {}))
         with (self._folder / f"{name}.log").open("wb") as log:
             self._processes[name] = await asyncio.create_subprocess_exec(
                 *command,
-                env={"PATH": os.defpath, **{key: self.local(name, text) for key, text in environment.items()}},
+                env=self._environment(name),
                 cwd=ROOT,
                 stdout=log,
                 stderr=log,
@@ -323,12 +370,12 @@ class Native:
     async def _start_postgres(self) -> None:
         """As the image's entrypoint does: the data, then what is mounted in its folder."""
         await self.postgres.start()
-        for volume in SERVICES["postgres"]["volumes"]:
+        for volume in self.services["postgres"]["volumes"]:
             source, target, *_ = volume.split(":")
             if target.startswith("/docker-entrypoint-initdb.d/"):
                 arguments = ["--no-psqlrc", "-vON_ERROR_STOP=1", f"--file={ROOT / source}", self.postgres.dsn]
                 process = await asyncio.create_subprocess_exec(
-                    self.postgres.psql, *arguments, env=interpolated(SERVICES["postgres"]["environment"])
+                    self.postgres.psql, *arguments, env=interpolated(self.services["postgres"]["environment"])
                 )
                 assert await process.wait() == 0
 
@@ -381,6 +428,20 @@ async def test_all_of_it_comes_up_works_and_stops(native: Native) -> None:
     assert await native.down() == dict.fromkeys([*OURS, "valkey"], 0)
     assert not await native.check("ingest")
     assert not await native.check("sync-scheduler")
+
+
+async def test_all_of_it_comes_up_with_tls_and_tokens(native: Native, tmp_path: Path) -> None:
+    native.services = with_tls()
+    ca = Authority(tmp_path)
+    server, mine = ca.issue(), ca.issue()
+    for source, name in ((server.certificate, "certificate"), (server.key, "key"), (ca.file, "clients")):
+        (tmp_path / f"{name}.pem").write_bytes(source.read_bytes())
+    await native.up()
+    files: dict[str, Any] = {"ca": ca.file, "certificate": mine.certificate, "key": mine.key}
+    async with AsyncClient(native.published("ingest", 50051), **files) as client:
+        with pytest.raises(PermissionDenied, match="asks for a token"):
+            await client.list_platforms("acme")
+    assert await native.down() == dict.fromkeys([*OURS, "valkey"], 0)
 
 
 async def check_roles(dsn: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from hookline.ingest.v1 import ingest_service_pb2 as pb
 from services.ingest import store
+from services.ingest.erased_keys import ErasedKeys
 from services.ingest.mapping import Incoming, Mapped, Mapper
 from shared import db
 from shared.db import Connection
@@ -66,7 +67,7 @@ async def test_looking_first_makes_no_difference_to_what_is_said(database_url: s
             answers = [
                 # All new; known, new, and twice in a row; what was stored is stored again after a lost connection;
                 # known with another content.
-                await store.store_events(one, company, batch, look_first=look_first)
+                await store.store_events(one, company, batch, ErasedKeys(""), look_first=look_first)
                 for batch in (first, candidates([5, 12, 5, 11, 12]), first, candidates([3, 13], total=2))
             ]
             told[company] = [[(lies.sequence, lies.is_new, lies.differs) for lies in batch] for batch in answers]

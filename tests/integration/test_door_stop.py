@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,8 +81,9 @@ async def test_a_stop_under_load_loses_nothing_that_was_acknowledged(
 @pytest.mark.parametrize("setting", ["ingest_address", "http_address"])
 async def test_a_taken_port_is_told(ingest: Ingesting, database_url: str, setting: str) -> None:
     taken = {"ingest_address": ingest.address, "http_address": ingest.http.removeprefix("http://")}[setting]
+    settings: dict[str, Any] = {setting: taken}
     with pytest.raises(OperatorError, match=rf"{taken} can't be listened on: the port is taken"):
-        async with ingesting(database_url, **{setting: taken}):
+        async with ingesting(database_url, **settings):
             pass
 
 

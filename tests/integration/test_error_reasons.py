@@ -22,6 +22,7 @@ from tests.proxy import proxied
 from tests.refusals import Refusal, refused
 from tests.samples import grapfy, incoming, send
 from tests.sync_in_process import syncing
+from tests.tokens import bearer, token_of
 from tests.waiting import eventually
 
 STALLED = {"method": "hookline.export.v1.ExportService/ExportEvents", "code": "ABORTED"}
@@ -251,6 +252,36 @@ async def sequence_out_of_range(url: str, connection: Connection) -> Refusal:
     return refusal
 
 
+async def unauthenticated(url: str, connection: Connection) -> Refusal:
+    async with exporting(url, require_tokens=True) as export:
+        return await refused(export.query.ListEvents(ListEventsRequest(company_id="acme")))
+
+
+async def wrong_company(url: str, connection: Connection) -> Refusal:
+    token = await token_of(connection, "bolt")
+    async with exporting(url, require_tokens=True) as export:
+        request = ListEventsRequest(company_id="acme")
+        return await refused(export.query.ListEvents(request, metadata=bearer(token)))
+
+
+async def scope_missing(url: str, connection: Connection) -> Refusal:
+    token = await token_of(connection, "acme", "ingest", "admin")
+    async with exporting(url, require_tokens=True) as export:
+        request = ListEventsRequest(company_id="acme")
+        refusal = await refused(export.query.ListEvents(request, metadata=bearer(token)))
+    assert refusal.metadata == {"scope": "export"}
+    return refusal
+
+
+async def limit_reached(url: str, connection: Connection) -> Refusal:
+    async with ingesting(url, limit_events_per_second=0.1) as ingest:
+        await send(ingest.stub, "acme", [grapfy(1)])
+        refusal = await refused(send(ingest.stub, "acme", [grapfy(2)]))
+    assert refusal.metadata == {"limit": "events"}
+    assert refusal.retry_seconds
+    return refusal
+
+
 Sample = Callable[[str, Connection], Awaitable[Refusal]]
 SAMPLES: dict[str, tuple[grpc.StatusCode, Sample]] = {
     "INVALID_FIELD": (grpc.StatusCode.INVALID_ARGUMENT, invalid_field),
@@ -280,6 +311,10 @@ SAMPLES: dict[str, tuple[grpc.StatusCode, Sample]] = {
     "ALERT_CHANNEL_EXISTS": (grpc.StatusCode.ALREADY_EXISTS, alert_channel_exists),
     "MAIL_NOT_SET_UP": (grpc.StatusCode.FAILED_PRECONDITION, mail_not_set_up),
     "SEQUENCE_OUT_OF_RANGE": (grpc.StatusCode.OUT_OF_RANGE, sequence_out_of_range),
+    "UNAUTHENTICATED": (grpc.StatusCode.UNAUTHENTICATED, unauthenticated),
+    "WRONG_COMPANY": (grpc.StatusCode.PERMISSION_DENIED, wrong_company),
+    "LIMIT_REACHED": (grpc.StatusCode.RESOURCE_EXHAUSTED, limit_reached),
+    "SCOPE_MISSING": (grpc.StatusCode.PERMISSION_DENIED, scope_missing),
 }
 REASONS = [name.removeprefix("ERROR_REASON_") for name, _ in ErrorReason.items() if name != "ERROR_REASON_UNSPECIFIED"]
 

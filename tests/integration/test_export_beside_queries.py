@@ -1,6 +1,7 @@
 """Exports take nothing from lists and searches, however many there are, and whether or not anyone reads them."""
 
 import asyncio
+from typing import Any
 
 from hookline.export.v1.event_query_service_pb2 import GROUPING_TYPE, SummarizeEventsRequest
 from shared.db import Connection
@@ -24,7 +25,7 @@ async def test_queries_have_connections_of_their_own(
     ingest: Ingesting, connection: Connection, database_url: str
 ) -> None:
     await send(ingest.stub, COMPANY, [grapfy(number) for number in range(10)])
-    connections = {"database_connections": QUERY_CONNECTIONS, "export_connections": EXPORT_CONNECTIONS}
+    connections: dict[str, Any] = {"database_connections": QUERY_CONNECTIONS, "export_connections": EXPORT_CONNECTIONS}
     async with exporting(database_url, **connections) as export:
         async with connection.transaction():
             # Exports read statuses, sums don't: those stand still, each with a connection, and these must not.

@@ -28,7 +28,7 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 async def test_health_knows_each_service(ingest: Ingesting, export: Exporting) -> None:
     for channel, names in (
         (ingest.channel, ["", INGEST, ENDPOINTS]),
-        (export.channel, ["", "hookline.export.v1.ExportService", "hookline.export.v1.EventQueryService"]),
+        (export.channel, ["", *(f"hookline.export.v1.{name}Service" for name in ("Export", "EventQuery", "Audit"))]),
     ):
         health = health_pb2_grpc.HealthStub(channel)
         for name in names:

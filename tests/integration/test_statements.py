@@ -8,15 +8,17 @@ from pathlib import Path
 import pytest
 
 import services
+import shared
 from shared.db import Connection
 from shared.statements import Statements
 from tests.company_binding import parameters, problems
 
 SERVICES = Path(str(files(services)))
-PACKAGES = sorted(f"services.{folder.parent.name}" for folder in SERVICES.glob("*/sql"))
+SHARED = Path(str(files(shared)))
+PACKAGES = [*sorted(f"services.{folder.parent.name}" for folder in SERVICES.glob("*/sql")), "shared"]
 
 
-CONTROL_TABLES = {"sources", "sync_runs", "sync_log", "alerts", "alert_channels", "alert_deliveries"}
+CONTROL_TABLES = {"company_limits", "sources", "sync_runs", "sync_log", "alerts", "alert_channels", "alert_deliveries"}
 # What is due is due whoever's it is: the reaper's, and nobody else's.
 ACROSS_COMPANIES = {
     f"services.sync.{name}"
@@ -26,6 +28,9 @@ ACROSS_COMPANIES = {
         (SERVICES / "sync/sql" / file).read_text(),
         flags=re.MULTILINE,
     )
+} | {
+    # Few rows, read before the first call.
+    "shared.load_limits"
 }
 
 
@@ -59,7 +64,7 @@ async def company_tables(connection: Connection) -> set[str]:
 
 
 def test_there_are_statements_of_every_service() -> None:
-    assert PACKAGES == ["services.export", "services.ingest", "services.sync"]
+    assert PACKAGES == ["services.export", "services.ingest", "services.sync", "shared"]
     assert len(ALL) >= 10
 
 
@@ -89,17 +94,23 @@ async def test_every_statement_keeps_to_one_company(connection: Connection) -> N
     assert set(ALL) - bound == {
         "services.ingest.create_partitions",
         "services.ingest.merge_pending",
-        # Read no table: their locks are of the company and its mappings, or the request.
+        # Read no table: their locks are of the company and what is done with it, or the request.
+        "services.ingest.lock_erasure",
         "services.ingest.lock_mappings",
         # Read no table: a clock, and what another statement reads.
         "services.export.clock_in_zone",
         "services.export.json_rows",
         "services.sync.lock_request",
+        "shared.allow_writing",
         *ACROSS_COMPANIES,
     }
 
 
-FILES = [path for path in sorted(SERVICES.glob("*/sql/*.sql")) if not path.name.endswith(".part.sql")]
+FILES = [
+    path
+    for path in (*sorted(SERVICES.glob("*/sql/*.sql")), *sorted(SHARED.glob("sql/*.sql")))
+    if not path.name.endswith(".part.sql")
+]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

@@ -26,7 +26,7 @@ from hookline.export.v1.export_service_pb2 import (
     ExportHeader,
     ExportTrailer,
 )
-from hookline.ingest.v1 import endpoint_service_pb2_grpc, ingest_service_pb2_grpc
+from hookline.ingest.v1 import endpoint_service_pb2_grpc, ingest_service_pb2_grpc, privacy_service_pb2_grpc
 from hookline.ingest.v1.ingest_service_pb2 import (
     IngestEventStreamRequest,
     IngestEventStreamResponse,
@@ -85,6 +85,7 @@ Answer = Message | Refusal
 class Script(
     ingest_service_pb2_grpc.IngestServiceServicer,
     endpoint_service_pb2_grpc.EndpointServiceServicer,
+    privacy_service_pb2_grpc.PrivacyServiceServicer,
     event_query_service_pb2_grpc.EventQueryServiceServicer,
     export_service_pb2_grpc.ExportServiceServicer,
     sync_service_pb2_grpc.SyncServiceServicer,
@@ -158,6 +159,7 @@ class Script(
     DeleteAlertChannel = _answer
     TestAlert = _answer
     SummarizeEvents = _answer
+    EraseSubject = _stream
     ExportEvents = _stream
     WatchEvents = _stream
     WatchSyncRun = _stream
@@ -200,6 +202,7 @@ class Server:
         )
         ingest_service_pb2_grpc.add_IngestServiceServicer_to_server(script, self._server)
         endpoint_service_pb2_grpc.add_EndpointServiceServicer_to_server(script, self._server)
+        privacy_service_pb2_grpc.add_PrivacyServiceServicer_to_server(script, self._server)
         event_query_service_pb2_grpc.add_EventQueryServiceServicer_to_server(script, self._server)
         export_service_pb2_grpc.add_ExportServiceServicer_to_server(script, self._server)
         sync_service_pb2_grpc.add_SyncServiceServicer_to_server(script, self._server)

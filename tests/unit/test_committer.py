@@ -9,6 +9,7 @@ import pytest
 
 from services.ingest import committer, store
 from services.ingest.committer import BATCH_EVENTS, EVENT_BYTES, Committer, Outcome, Result
+from services.ingest.erased_keys import ErasedKeys
 from services.ingest.mapping import Mapped, Reason, Rejected, SetAside
 from shared.errors import DatabaseUnavailable, IngestQueueFull, ServerStopping
 
@@ -33,7 +34,13 @@ class Store:
         self.error: Exception | None = None
 
     async def store_events(
-        self, connection: None, company_id: str, candidates: Sequence[store.Candidate], *, look_first: bool
+        self,
+        connection: None,
+        company_id: str,
+        candidates: Sequence[store.Candidate],
+        _erased: ErasedKeys,
+        *,
+        look_first: bool,
     ) -> list[store.Stored]:
         committed = asyncio.get_running_loop().create_future()
         self.begun.append(company_id)
@@ -75,7 +82,7 @@ Make = Callable[..., Committer]
 @pytest.fixture
 def make(slow: Store) -> Make:
     def made(writers: int = 2, max_queued_bytes: int = 2**26) -> Committer:
-        return Committer(Pool(), writers, max_queued_bytes)
+        return Committer(Pool(), writers, max_queued_bytes, ErasedKeys(""))
 
     return made
 

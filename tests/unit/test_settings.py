@@ -44,3 +44,12 @@ def test_a_public_url_is_told_what_it_should_be(wrong: str) -> None:
 def test_processes_are_between_1_and_64(processes: int) -> None:
     with pytest.raises(OperatorError, match="HOOKLINE_PROCESSES is wrong"):
         load_settings(processes=processes)
+
+
+def test_with_tls_the_door_is_https_and_reflection_off_unless_it_is_said() -> None:
+    secured = load_settings(tls_certificate="certificate.pem", http_address="127.0.0.1:9000")
+    assert (secured.public_url, secured.reflects, secured.has_tls) == ("https://127.0.0.1:9000", False, True)
+    assert load_settings(tls_certificate="certificate.pem", reflection=True).reflects
+    assert (Settings().reflects, Settings(reflection=False).reflects, Settings().has_tls) == (True, False, False)
+    # As Compose gives what is not set.
+    assert load_settings(tls_client_ca="").tls_client_ca is None

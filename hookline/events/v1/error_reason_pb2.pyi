@@ -84,6 +84,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ALREADY_EXISTS. The company has an alert channel of that name. Metadata: `channel`."""
     ERROR_REASON_MAIL_NOT_SET_UP: _ErrorReason.ValueType  # 27
     """FAILED_PRECONDITION. The server has no mail server to send by."""
+    ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 28
+    """UNAUTHENTICATED. The call has no token, or one that is unknown, expired or revoked."""
+    ERROR_REASON_WRONG_COMPANY: _ErrorReason.ValueType  # 29
+    """PERMISSION_DENIED. The token is another company's than the one the request names. Metadata: none."""
+    ERROR_REASON_SCOPE_MISSING: _ErrorReason.ValueType  # 30
+    """PERMISSION_DENIED. The token lacks the scope that the method needs. Metadata: `scope`."""
+    ERROR_REASON_LIMIT_REACHED: _ErrorReason.ValueType  # 31
+    """RESOURCE_EXHAUSTED. The company's limit is reached. Metadata: `limit`: requests, events, bytes or exports. A
+    google.rpc.RetryInfo says when to try again.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: the `reason` of the google.rpc.ErrorInfo that every error of Hookline carries, under the
@@ -153,4 +163,14 @@ ERROR_REASON_ALERT_CHANNEL_EXISTS: ErrorReason.ValueType  # 26
 """ALREADY_EXISTS. The company has an alert channel of that name. Metadata: `channel`."""
 ERROR_REASON_MAIL_NOT_SET_UP: ErrorReason.ValueType  # 27
 """FAILED_PRECONDITION. The server has no mail server to send by."""
+ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 28
+"""UNAUTHENTICATED. The call has no token, or one that is unknown, expired or revoked."""
+ERROR_REASON_WRONG_COMPANY: ErrorReason.ValueType  # 29
+"""PERMISSION_DENIED. The token is another company's than the one the request names. Metadata: none."""
+ERROR_REASON_SCOPE_MISSING: ErrorReason.ValueType  # 30
+"""PERMISSION_DENIED. The token lacks the scope that the method needs. Metadata: `scope`."""
+ERROR_REASON_LIMIT_REACHED: ErrorReason.ValueType  # 31
+"""RESOURCE_EXHAUSTED. The company's limit is reached. Metadata: `limit`: requests, events, bytes or exports. A
+google.rpc.RetryInfo says when to try again.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -1,10 +1,13 @@
--- name: store_events(company_id, event_ids, sources, platforms, types, platform_types, dedup_keys, customer_names, product_names, totals, currencies, occurred_times, payloads, payload_sha256s)
+-- name: store_events(company_id, event_ids, sources, platforms, types, platform_types, dedup_keys, customer_names, product_names, totals, currencies, occurred_times, payloads, payload_sha256s, erasure_epoch)
 -- Stores the new ones among a batch of events, numbers them, and gives back those that it stored; the rest were known.
 -- One statement, so that keys, numbers and events commit together or not at all, without a transaction that a frozen
 -- client could leave open on the company's row.
 -- Keys go in sorted: two batches that overlap then wait for each other in one direction only, and never deadlock.
 -- The company's row is taken after the keys and held until the commit: numbers are dense and in commit order. Its upsert
 -- lets a company without a row lose nothing. received_time comes from that row too, since a clock may run backwards.
+-- It also has the say on whether erased keys were looked for: where the epoch is another one than the caller knows, a
+-- CHECK of that row fails the statement. The row is read as it is now, not as of the statement's beginning: a key that
+-- was replaced while this waited for it is not stored a second time.
 WITH incoming AS (
     SELECT *
     FROM unnest(:event_ids::uuid[], :sources::text[], :platforms::text[], :types::text[],
@@ -21,11 +24,12 @@ WITH incoming AS (
     ON CONFLICT (company_id, source, dedup_key) DO NOTHING
     RETURNING event_id
 ), counter AS (
-    INSERT INTO hookline.companies AS c (company_id, last_sequence, last_received_time)
-    SELECT :company_id::text, count(*), clock_timestamp() FROM new_keys HAVING count(*) > 0
+    INSERT INTO hookline.companies AS c (company_id, last_sequence, last_received_time, erasure_epoch)
+    SELECT :company_id::text, count(*), clock_timestamp(), :erasure_epoch::bigint FROM new_keys HAVING count(*) > 0
     ON CONFLICT (company_id) DO UPDATE
     SET last_sequence = c.last_sequence + excluded.last_sequence,
-        last_received_time = greatest(c.last_received_time, excluded.last_received_time)
+        last_received_time = greatest(c.last_received_time, excluded.last_received_time),
+        erasure_epoch = CASE WHEN c.erasure_epoch = excluded.erasure_epoch THEN c.erasure_epoch ELSE -1 END
     RETURNING last_sequence, last_received_time
 ), numbered AS (
     SELECT i.*, c.last_received_time AS received_time,

@@ -1,0 +1,89 @@
+"""The gate by itself: what it asks the database, and that those who guess don't stand in the way of the others."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from shared import db, token_store
+from shared.auth import Scope, new_token
+from shared.db import Connection
+from shared.errors import ScopeMissing, Unauthenticated
+from shared.gate import Gate
+from shared.internal import InternalTokens
+from tests.in_process import SECRET_KEY
+from tests.tokens import bearer, token_of
+from tests.waiting import eventually
+
+
+class Asked:
+    """Counts what is asked, and can let those who are unknown wait."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        self.may_go_on = asyncio.Event()
+        self.may_go_on.set()
+        self._find = token_store.find_token
+        monkeypatch.setattr(token_store, "find_token", self._counted)
+
+    async def _counted(self, *arguments: Any) -> Any:
+        self.count += 1
+        found = await self._find(*arguments)
+        if found is None:
+            await self.may_go_on.wait()
+        return found
+
+
+@pytest.fixture
+async def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    return Asked(monkeypatch)
+
+
+@pytest.fixture
+async def gate(database_url: str) -> AsyncIterator[Gate]:
+    async with await db.open_pool(database_url, 2) as pool:
+        yield Gate(pool, InternalTokens(SECRET_KEY), fresh_seconds=60)
+
+
+async def test_a_token_is_asked_for_once_good_or_not(gate: Gate, asked: Asked, connection: Connection) -> None:
+    good, nobody_s = await token_of(connection, "acme", "export"), new_token("acme")
+    for _ in range(3):
+        caller = await gate.admit(bearer(good), Scope.EXPORT)
+        with pytest.raises(ScopeMissing):
+            await gate.admit(bearer(good), Scope.ADMIN)
+        with pytest.raises(Unauthenticated):
+            await gate.admit(bearer(nobody_s), Scope.EXPORT)
+    assert (caller.company_id, caller.scopes) == ("acme", frozenset({Scope.EXPORT}))
+    assert asked.count == 2
+    gate.forget("bolt")
+    await gate.admit(bearer(good), Scope.EXPORT)
+    assert asked.count == 2
+    gate.forget("acme")
+    await gate.admit(bearer(good), Scope.EXPORT)
+    assert asked.count == 3
+
+
+async def test_what_is_no_token_is_not_asked_for(gate: Gate, asked: Asked) -> None:
+    for text in ("", "x", "hk_acme", "hk_acme.short", f"acme.{'x' * 43}", f"hk_a/b.{'x' * 43}", f"hk_.{'x' * 43}"):
+        with pytest.raises(Unauthenticated):
+            await gate.admit(bearer(text), Scope.EXPORT)
+    for metadata in (None, [], [("x-request-id", "1")]):
+        with pytest.raises(Unauthenticated, match="asks for a token"):
+            await gate.admit(metadata, Scope.EXPORT)
+    assert asked.count == 0
+
+
+async def test_who_guesses_does_not_hold_up_who_was_let_in(gate: Gate, asked: Asked, connection: Connection) -> None:
+    good = await token_of(connection, "acme")
+    await gate.admit(bearer(good), Scope.EXPORT)
+    asked.may_go_on.clear()
+    guessing = [asyncio.create_task(gate.admit(bearer(new_token("acme")), Scope.EXPORT)) for _ in range(20)]
+    async with asyncio.timeout(5):
+        await eventually(lambda: asked.count == 2, what="one of them asks")
+        # It is read anew, past twenty who wait.
+        gate._callers.drop(lambda _key: True)
+        await gate.admit(bearer(good), Scope.EXPORT)
+    asked.may_go_on.set()
+    for ended in await asyncio.gather(*guessing, return_exceptions=True):
+        assert isinstance(ended, Unauthenticated)
