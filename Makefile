@@ -28,8 +28,10 @@ demo: $(RUN_STAMP) ## Ingest 10,000 sample events twice, export them, pull a sho
 test: $(DEV_STAMP) ## Run the tests, against real servers on free ports
 	@exec $(BIN)/python -m pytest -n 2
 
-soak: $(DEV_STAMP) ## Kill processes under load for MINUTES=5 and look for lost or doubled events
-	@exec $(BIN)/python -m tests.soak --minutes $(MINUTES)
+soak: $(DEV_STAMP) ## Kill processes under load for MINUTES=5, or by KILLS, SYNC_KILLS, PULL, BREAKS, CROWD, FUZZ=n; SEED=s repeats
+	@exec $(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(KILLS),--kills $(KILLS)) \
+	  $(if $(SYNC_KILLS),--sync-kills $(SYNC_KILLS)) $(if $(PULL),--pull $(PULL)) $(if $(BREAKS),--breaks $(BREAKS)) \
+	  $(if $(CROWD),--crowd $(CROWD)) $(if $(FUZZ),--fuzz $(FUZZ)) $(if $(SEED),--seed $(SEED))
 
 bench: $(DEV_STAMP) ## Measure against rivals in the same run; ONLY=id,id picks
 	@exec $(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))

@@ -8,33 +8,44 @@ import itertools
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
 import grpc
 import redis.asyncio
+from google.protobuf.duration_pb2 import Duration
 
+from hookline.ingest.v1.ingest_service_pb2 import PutPlatformMappingRequest
+from hookline.ingest.v1.ingest_service_pb2_grpc import IngestServiceStub
 from hookline.sync.v1 import sync_service_pb2 as pb
 from hookline.sync.v1.sync_service_pb2_grpc import SyncServiceStub
 from services.sandbox.faults import Fault, Faults
-from services.sandbox.shop import TOKEN, WEBHOOK_SETTING_ID, SandboxShop
+from services.sandbox.shop import SandboxShop
 from services.suite.embedded_postgres import EmbeddedPostgres
 from services.suite.ports import free_address
 from services.suite.samples import grapfy_payloads
 from services.suite.supervisor import Suite
 from shared.settings import Settings
 from tests.ledger import check_ledger
+from tests.shop_sources import SHOP_SOURCES, ShopSource
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
+    from hookline.ingest.v1.ingest_service_pb2_grpc import IngestServiceAsyncStub
     from hookline.sync.v1.sync_service_pb2_grpc import SyncServiceAsyncStub
 
 VICTIMS = ("sync-worker", "sync-scheduler", "sync", "ingest", "postgres", "valkey")
 SOURCE = "loja"
-ENDED = (pb.SYNC_RUN_STATE_SUCCEEDED, pb.SYNC_RUN_STATE_FAILED, pb.SYNC_RUN_STATE_CANCELLED)
+ENDED = (
+    pb.SYNC_RUN_STATE_SUCCEEDED,
+    pb.SYNC_RUN_STATE_INCOMPLETE,
+    pb.SYNC_RUN_STATE_FAILED,
+    pb.SYNC_RUN_STATE_CANCELLED,
+)
 PASSING = (Fault.TOO_MANY_REQUESTS, Fault.INTERNAL_ERROR, Fault.UNAVAILABLE, Fault.TRUNCATED, Fault.DROPPED)
 """What gets better by itself: a 200 that is no page needs a person."""
 
@@ -55,6 +66,7 @@ class Stage:
 
     suite: Suite
     stub: "SyncServiceAsyncStub"
+    ingest: "IngestServiceAsyncStub"
     folder: Path
     _companies: "itertools.count[int]" = field(default_factory=itertools.count)
 
@@ -120,8 +132,11 @@ class Stage:
             await connection.close()
 
     @asynccontextmanager
-    async def pulled(self, *, seed: int, events: int = 1500, **shop: Any) -> AsyncIterator["Pulled"]:
-        """A company with one source: a shop of its own, with 1 % duplicates and 5 % of its pages failing."""
+    async def pulled(
+        self, *, seed: int, events: int = 1500, form: str = "grapfy", look_back: timedelta | None = None, **shop: Any
+    ) -> AsyncIterator["Pulled"]:
+        """A company with one source: a shop of its own in that form, with 1 % duplicates and 5 % of its pages
+        failing."""
         made = SandboxShop(
             grapfy_payloads(events + 100, seed=seed),
             **{
@@ -133,17 +148,9 @@ class Stage:
             },
         )
         async with made:
-            company = f"company{next(self._companies)}"
-            source = pb.CreateSourceRequest(
-                company_id=company,
-                source=SOURCE,
-                platform="grapfy",
-                base_url=made.url,
-                credential=TOKEN,
-                parameters={"webhookSettingId": WEBHOOK_SETTING_ID},
-            )
-            await patiently(lambda: self.stub.CreateSource(source, timeout=10))
-            yield Pulled(self, company, made)
+            pulled = Pulled(self, f"company{next(self._companies)}", made, SHOP_SOURCES[form])
+            await pulled.create_source(look_back)
+            yield pulled
 
 
 @dataclass
@@ -153,13 +160,38 @@ class Pulled:
     stage: Stage
     company: str
     shop: SandboxShop
+    form: ShopSource = SHOP_SOURCES["grapfy"]
 
-    async def trigger(self) -> pb.SyncRun:
-        """Asks for a run of 30 days, however often that takes while something is away."""
-        request = pb.TriggerSyncRequest(company_id=self.company, days_back=30, request_id="the-only-one")
+    async def create_source(self, look_back: timedelta | None = None) -> None:
+        if self.form.mapping:
+            put = PutPlatformMappingRequest(company_id=self.company, mapping=self.form.mapping)
+            await patiently(lambda: self.stage.ingest.PutPlatformMapping(put, timeout=10))
+        request = pb.CreateSourceRequest(
+            company_id=self.company,
+            source=SOURCE,
+            platform=self.form.platform,
+            base_url=self.shop.url,
+            credential=self.form.credential,
+            parameters=self.form.parameters,
+        )
+        if look_back is not None:
+            request.look_back.FromTimedelta(look_back)
+        await patiently(lambda: self.stage.stub.CreateSource(request, timeout=10))
+
+    async def trigger(self, **fields: Any) -> pb.SyncRun:
+        """Asks for a run, of 30 days unless told, however often that takes while something is away."""
+        request = pb.TriggerSyncRequest(
+            **{"company_id": self.company, "days_back": 30, "request_id": "the-only-one", **fields}
+        )
         return (await patiently(lambda: self.stage.stub.TriggerSync(request, timeout=30))).run
 
+    async def start_schedule(self) -> None:
+        """Due at once, and then every six hours."""
+        request = pb.StartScheduleRequest(company_id=self.company, source=SOURCE, jitter=Duration())
+        await patiently(lambda: self.stage.stub.StartSchedule(request, timeout=10))
+
     async def runs(self) -> list[pb.SyncRun]:
+        """Newest first."""
         request = pb.ListSyncRunsRequest(company_id=self.company)
         return list((await patiently(lambda: self.stage.stub.ListSyncRuns(request, timeout=10))).runs)
 
@@ -180,39 +212,74 @@ class Pulled:
 
         await eventually(is_begun, what=f"attempt {attempt} is begun")
 
-    async def ended(self, timeout: float = 60) -> pb.SyncRun:
-        """Waits for the end of the only run, and verifies it: good, complete, exact, and the only one."""
+    async def ended(self, timeout: float = 60, runs: int = 1) -> pb.SyncRun:
+        """Waits for the end of the run, the last of so many, and verifies it: good, complete, exact, and no other."""
+        await self.ended_well(runs, timeout)
+        await self.verify(runs)
+        return (await self.runs())[0]
 
-        async def has_ended() -> bool:
-            return (await self.run()).state in ENDED
+    async def ended_well(self, runs: int = 1, timeout: float = 60) -> pb.SyncRun:
+        """The same, without a look at what the shop says."""
 
-        await eventually(has_ended, timeout, f"the run of {self.company} has ended")
-        await self.verify()
-        return await self.run()
+        async def have_ended() -> bool:
+            return all(run.state in ENDED for run in await self.runs())
 
-    async def verify(self) -> None:
-        run, served = await self.run(), self.shop.served
-        assert run.state == pb.SYNC_RUN_STATE_SUCCEEDED, run
+        await eventually(have_ended, timeout, f"the run of {self.company} has ended")
+        found = await self.runs()
+        assert len(found) == runs
+        run = found[0]
+        log = await self.log(run)
+        assert run.state == pb.SYNC_RUN_STATE_SUCCEEDED, (run, log)
+        codes = [entry.code for entry in log]
+        assert codes[0] == "RUN_CREATED"
+        assert codes[-1] == "RUN_ENDED"
+        assert codes.count("RUN_ENDED") == 1
+        return run
+
+    async def verify(self, runs: int = 1) -> None:
+        """Of the last of so many runs, and of all that they have stored."""
+        run = await self.ended_well(runs)
+        found, served = await self.runs(), self.shop.served
         counts = run.counts
         assert counts.fetched == counts.accepted + counts.duplicates
         assert (counts.quarantined, counts.rejected) == (0, 0)
         # Whatever was lost on the way was fetched again; nothing was taken for new twice.
         assert counts.fetched >= served.items, (counts, served)
-        assert counts.accepted <= served.events == served.published, (counts, served)
+        assert sum(one.counts.accepted for one in found) <= served.events == served.published, (counts, served)
         assert served.too_early == 0
+        told = run.reconciliation
+        assert (told.listed, told.stored, told.missing) == (served.items, served.items, 0), (told, served)
+        await self._verify_stored(run)
+
+    async def log(self, run: pb.SyncRun) -> list[pb.SyncRunLogEntry]:
+        """What happened in a run, in order."""
+        request = pb.ListSyncRunLogRequest(company_id=self.company, run_id=run.run_id, page_size=1000)
+        entries: list[pb.SyncRunLogEntry] = []
+        while True:
+            answer = await patiently(lambda: self.stage.stub.ListSyncRunLog(request, timeout=10))
+            entries += answer.entries
+            request.page_token = answer.next_page_token
+            if not answer.next_page_token:
+                return entries
+
+    async def _verify_stored(self, run: pb.SyncRun) -> None:
         async with self.stage.database() as connection:
             stored = await connection.fetchval(
                 "SELECT count(DISTINCT dedup_key) FROM hookline.events WHERE company_id = $1 AND source = $2",
                 self.company,
                 SOURCE,
             )
-            assert stored == served.published
-            await check_ledger(connection)
+            assert stored == self.shop.served.published
+            await check_ledger(connection, company=self.company)
             row = await connection.fetchrow(
-                "SELECT pages, fetched, accepted, duplicates, retries FROM hookline.sync_runs WHERE company_id = $1",
-                self.company,
+                "SELECT pages, fetched, accepted, duplicates, retries, late FROM hookline.sync_runs WHERE run_id = $1",
+                run.run_id,
             )
-            assert [row[name] for name in row.keys()] == [getattr(counts, name) for name in row.keys()]  # noqa: SIM118
+            assert dict(row) == {name: getattr(run.counts, name) for name in row.keys()}  # noqa: SIM118
+            left = await connection.fetchval(
+                "SELECT count(*) FROM hookline.sync_pages WHERE company_id = $1", self.company
+            )
+            assert left == 0
 
 
 @asynccontextmanager
@@ -235,15 +302,18 @@ async def stage(folder: Path, **settings: Any) -> AsyncIterator[Stage]:
     try:
         async with Suite(told, embedded=True) as suite:
             options = _CHANNEL_OPTIONS
-            async with grpc.aio.insecure_channel(suite.addresses["sync"], options) as channel:
-                yield Stage(suite, SyncServiceStub(channel), folder)
+            async with (
+                grpc.aio.insecure_channel(suite.addresses["sync"], options) as sync,
+                grpc.aio.insecure_channel(suite.addresses["ingest"], options) as ingest,
+            ):
+                yield Stage(suite, SyncServiceStub(sync), IngestServiceStub(ingest), folder)
     finally:
         await EmbeddedPostgres(told.data_dir).destroy()
 
 
 @dataclass
-class Worker:
-    """One more worker than the suite's own; its output is kept."""
+class Another:
+    """One more process than the suite's own; its output is kept."""
 
     process: asyncio.subprocess.Process
     output: Path
@@ -253,27 +323,33 @@ class Worker:
 
 
 @asynccontextmanager
-async def another_worker(stage: Stage) -> AsyncIterator[Worker]:
-    """Starts a worker with the suite's environment; it listens when the block is entered."""
-    output = stage.folder / f"worker-{next(stage._companies)}.log"
+async def another(stage: Stage, kind: str, ready: str) -> AsyncIterator[Another]:
+    """Starts a process of `services.sync` with the suite's environment; it has said `ready` when the block is
+    entered."""
+    output = stage.folder / f"{kind}-{next(stage._companies)}.log"
     with output.open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "services.sync.worker",
+            f"services.sync.{kind}",
             env=stage.suite._environment() | {"HOOKLINE_LOG_LEVEL": "info"},
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
-    worker = Worker(process, output)
+    made = Another(process, output)
     try:
-        await eventually(lambda: worker.has_said("listening"), what="the other worker listens")
-        yield worker
+        await eventually(lambda: made.has_said(ready), what=f"the other {kind} is ready")
+        yield made
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+def another_worker(stage: Stage) -> AbstractAsyncContextManager[Another]:
+    """A worker: it listens when the block is entered."""
+    return another(stage, "worker", "listening")
 
 
 async def patiently(call: Callable[[], Awaitable[T]], timeout: float = 60) -> T:

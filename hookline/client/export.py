@@ -238,8 +238,10 @@ class _Lines:
         self.count = 0
 
     def feed(self, data: bytes) -> None:
-        if not self._quoted:
-            self.count += data.count(b"\n")
+        # Most data holds no quote, and to see so takes less than to split it.
+        if not self._quoted or b'"' not in data:
+            if not self._inside:
+                self.count += data.count(b"\n")
             return
         pieces = data.split(b'"')
         self.count += b"".join(pieces[self._inside :: 2]).count(b"\n")

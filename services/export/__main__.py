@@ -31,7 +31,9 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
     # Exports have connections of their own: lists and searches never wait for them.
     async with (
         await open_pool(settings, settings.database_connections) as queries,
-        await open_pool(settings, settings.export_connections) as exports,
+        # With random reads as dear as PostgreSQL thinks them at first, a page of some size would be read in the order of
+        # the table and sorted: that takes longer than the order of the index, and gives nothing before the last row.
+        await open_pool(settings, settings.export_connections, random_page_cost="1.1") as exports,
         aclosing(Cache(settings.redis_url)) as cache,
         AsyncExitStack() as stack,
     ):
@@ -56,8 +58,8 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
             await stopping.wait()
 
 
-async def open_pool(settings: Settings, connections: int) -> db.Pool:
-    """A pool of at most so many connections, set as the statements of this service need it."""
+async def open_pool(settings: Settings, connections: int, **server_settings: str) -> db.Pool:
+    """A pool of at most so many connections, set as the statements of this service need it, and with these settings."""
     return await db.open_pool(
         settings.required_database_url,
         connections,
@@ -68,6 +70,7 @@ async def open_pool(settings: Settings, connections: int) -> db.Pool:
         # A page is a few milliseconds of work: compiling it, or starting workers for it, takes longer.
         jit="off",
         max_parallel_workers_per_gather="0",
+        **server_settings,
     )
 
 

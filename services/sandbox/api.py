@@ -1,21 +1,22 @@
-"""`GET /webhook-events`: the history over HTTP as Grapfy answers it, with faults on demand."""
+"""The history over HTTP, in each platform's form, with faults on demand."""
 
 import asyncio
-import re
 from collections import Counter
-from collections.abc import Sequence
-from datetime import datetime
-from typing import Annotated
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
 
 import msgspec
 from aiohttp import web
 
 from services.sandbox.faults import Fault, FaultPlan, Gate
-from services.sandbox.history import History, Item, to_milliseconds
-
-DEFAULT_LIMIT, LARGEST_LIMIT = 100, 1000
-
-_Time = Annotated[datetime, msgspec.Meta(tz=True)]
+from services.sandbox.forms import Asked, Form, Wrong
+from services.sandbox.forms.grapfy import Grapfy
+from services.sandbox.forms.hotmart import TOKEN_PATH, Hotmart
+from services.sandbox.forms.plain import Offsets, Pages
+from services.sandbox.forms.shopify import Shopify
+from services.sandbox.forms.stripe import Stripe
+from services.sandbox.history import History
 
 
 class Served(msgspec.Struct, frozen=True):
@@ -41,6 +42,10 @@ class Served(msgspec.Struct, frozen=True):
     """Requests that wait at the gate now."""
     too_early: int
     """Requests that did not wait as long as Retry-After had asked for. They were answered 429 again."""
+    counted: int
+    """Requests for the number of events on its own. They are not among the others."""
+    tokens: int
+    """Access tokens given out."""
 
 
 class HistoryApi:
@@ -52,14 +57,21 @@ class HistoryApi:
         self.plan = plan
         self.gate = Gate()
         self._history = history
-        self._authorization = f"Bearer {token}"
-        self._webhook_setting_id = webhook_setting_id
+        self._hotmart = Hotmart(history, token)
+        self._forms: tuple[Form, ...] = (
+            Grapfy(history, token, webhook_setting_id),
+            Stripe(history, token),
+            Shopify(history, token),
+            self._hotmart,
+            Pages(history, token),
+            Offsets(history, token),
+        )
         self._late_after = late_after
         self.forget()
 
     def forget(self) -> None:
         """Counts from zero."""
-        self._requests = self._listed = 0
+        self._requests = self._listed = self._counted = self._hotmart.issued = 0
         self._outcomes: Counter[str] = Counter()
         self._items: set[str] = set()
         self._events: set[int] = set()
@@ -76,31 +88,55 @@ class HistoryApi:
             published=self._history.published,
             held=self.gate.held,
             too_early=self.plan.too_early,
+            counted=self._counted,
+            tokens=self._hotmart.issued,
         )
 
-    async def list_events(self, request: web.Request) -> web.StreamResponse:
+    def routes(self) -> Iterable[web.RouteDef]:
+        for form in self._forms:
+            yield web.get(form.path, partial(self._list, form))
+            if form.count_path:
+                yield web.get(form.count_path, partial(self._count, form))
+        yield web.post(TOKEN_PATH, self._give_token)
+
+    def revoke(self) -> None:
+        """Takes no access token any more, until a new one is asked for."""
+        self._hotmart.revoke()
+
+    async def _list(self, form: Form, request: web.Request) -> web.StreamResponse:
         self._requests += 1
-        if request.headers.get("Authorization") != self._authorization:
-            return self._refused(401, "the token is not known")
-        if request.query.get("webhookSettingId") != self._webhook_setting_id:
-            return self._refused(404, "there is no such webhookSettingId")
-        limit = request.query.get("limit", str(DEFAULT_LIMIT))
-        if not (re.fullmatch(r"[0-9]{1,4}", limit) and 1 <= int(limit) <= LARGEST_LIMIT):
-            return self._refused(400, f"limit is a number from 1 to {LARGEST_LIMIT}")
         try:
-            since = msgspec.convert(request.query.get("since", "1970-01-01T00:00:00Z"), _Time)
-        except msgspec.ValidationError:
-            return self._refused(400, "since is an RFC 3339 time")
+            form.authorize(request.headers)
+            asked = form.read(request.query)
+        except Wrong as wrong:
+            self._outcomes[str(wrong.status)] += 1
+            return _error(form, wrong.status, str(wrong))
         if self._late_after is not None and self._requests > self._late_after:
             self._history.publish()
-        fault = self.plan.next(request.query_string)
+        fault = self.plan.next(request.path_qs)
         if fault is not None:
             self._outcomes[fault] += 1
         if fault is None or fault is Fault.SLOW:
-            return await self._page(request, to_milliseconds(since), int(limit), slow=fault is not None)
-        return await self._fail(request, fault, self._body(self._history.page(to_milliseconds(since), int(limit))))
+            return await self._page(form, request, asked, slow=fault is not None)
+        return await self._fail(form, request, fault, form.page(asked, request.url, self.plan.faults.lie).body)
 
-    async def _page(self, request: web.Request, since: int, limit: int, *, slow: bool) -> web.StreamResponse:
+    async def _count(self, form: Form, request: web.Request) -> web.StreamResponse:
+        self._counted += 1
+        try:
+            form.authorize(request.headers)
+            return web.json_response(form.count(request.query, self.plan.faults.lie))
+        except Wrong as wrong:
+            return _error(form, wrong.status, str(wrong))
+
+    async def _give_token(self, request: web.Request) -> web.StreamResponse:
+        try:
+            # In the query or in the body: both are seen.
+            told = {**request.query, **{name: str(value) for name, value in (await request.post()).items()}}
+            return web.json_response(self._hotmart.issue(request.headers, told))
+        except Wrong as wrong:
+            return _error(self._hotmart, wrong.status, str(wrong))
+
+    async def _page(self, form: Form, request: web.Request, asked: Asked, *, slow: bool) -> web.StreamResponse:
         try:
             if slow:
                 await asyncio.sleep(self.plan.faults.slow_seconds)
@@ -108,8 +144,8 @@ class HistoryApi:
         except asyncio.CancelledError:
             self._outcomes["gone"] += 1
             raise
-        items = self._history.page(since, limit)
-        response = web.Response(body=self._body(items), content_type="application/json")
+        page = form.page(asked, request.url, self.plan.faults.lie)
+        response = web.Response(body=page.body, headers=page.headers, content_type="application/json")
         try:
             await response.prepare(request)
             await response.write_eof()
@@ -121,18 +157,18 @@ class HistoryApi:
             self._outcomes["gone"] += 1
             return response
         self._outcomes["page"] += 1
-        self._listed += len(items)
-        self._items.update(item.id for item in items)
-        self._events.update(item.event for item in items)
+        self._listed += len(page.items)
+        self._items.update(item.id for item in page.items)
+        self._events.update(item.event for item in page.items)
         return response
 
-    async def _fail(self, request: web.Request, fault: Fault, body: bytes) -> web.StreamResponse:
+    async def _fail(self, form: Form, request: web.Request, fault: Fault, body: bytes) -> web.StreamResponse:
         half = body[: len(body) // 2]
         match fault:
             case Fault.TOO_MANY_REQUESTS:
-                return _error(429, "too many requests", {"Retry-After": str(self.plan.faults.retry_after)})
+                return _error(form, 429, "too many requests", {"Retry-After": str(self.plan.faults.retry_after)})
             case Fault.ERROR_BODY:
-                return _error(200, "something went wrong")
+                return _error(form, 200, "something went wrong")
             case Fault.TRUNCATED:
                 return web.Response(body=half, content_type="application/json")
             case Fault.DROPPED:
@@ -146,15 +182,9 @@ class HistoryApi:
             case Fault.HUNG:
                 # Ends by being cancelled: the client gives up, or the shop closes.
                 await asyncio.Event().wait()
-        return _error(int(fault), "the shop is unwell")
-
-    def _body(self, items: Sequence[Item]) -> bytes:
-        return b'{"events":[%b]}' % b",".join(map(self._history.json, items))
-
-    def _refused(self, status: int, problem: str) -> web.Response:
-        self._outcomes[str(status)] += 1
-        return _error(status, problem)
+        return _error(form, int(fault), "the shop is unwell")
 
 
-def _error(status: int, problem: str, headers: dict[str, str] | None = None) -> web.Response:
-    return web.json_response({"error": problem}, status=status, headers=headers)
+def _error(form: Form, status: int, problem: str, headers: dict[str, str] | None = None) -> web.Response:
+    body: Any = form.error(problem)
+    return web.json_response(body, status=status, headers=headers)

@@ -33,11 +33,27 @@ class Fault(StrEnum):
 QUICK = tuple(fault for fault in Fault if fault not in (Fault.ERROR_BODY, Fault.SLOW, Fault.HUNG))
 
 
+class Lie(StrEnum):
+    """A way of giving well-formed pages that lead a reader astray. What a form has no words for does nothing there."""
+
+    CIRCLE = "circle"
+    """The second page leads back to the first: for ever."""
+    SAME = "same"
+    """Every page is the first one again, under a cursor of its own where the shop makes the cursors."""
+    SAYS_MORE = "says_more"
+    """The number said is too high by UNLISTED."""
+    MORE_OF_NOTHING = "more_of_nothing"
+    """After the last page there is said to be more, and the page after it is empty."""
+
+
+UNLISTED = 10
+
+
 class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which pages fail, and how. Without anything set, none does."""
+    """Which pages fail, and how; and how the shop lies. Without anything set, it does neither."""
 
     fraction: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0
-    """Of all different pages (requests with another `since` or `limit`), how many fail. The seed says which."""
+    """Of all different pages (requests with another query), how many fail. The seed says which."""
     kinds: Annotated[tuple[Fault, ...], msgspec.Meta(min_length=1)] = QUICK
     """The ways, each as likely as the others."""
     times: Annotated[int, msgspec.Meta(ge=1)] = 1
@@ -46,6 +62,7 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a 429 asks for, in seconds. Asked for the same page sooner, the shop answers 429 again."""
     slow_seconds: Annotated[float, msgspec.Meta(ge=0)] = 2
     """How late a slow answer is."""
+    lie: Lie | None = None
 
 
 @dataclass(slots=True)

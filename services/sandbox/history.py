@@ -6,8 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-import msgspec
-
 MOST_TIED = 4
 """Generated events of one millisecond, at most (a duplicate may come on top): larger pages get past any of them."""
 
@@ -15,7 +13,6 @@ _TIED = 0.1
 _UNDELIVERED = 0.1
 _LATEST_DUPLICATE = 600_000
 _MILLISECOND = timedelta(milliseconds=1)
-_DELIVERY = timedelta(seconds=2)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -29,8 +26,10 @@ class Item:
     created: int
     """In milliseconds since 1970."""
     delivered: bool
+    copy: bool = False
+    """Whether it tells of an event that another item has told of."""
     json: bytes | None = None
-    """As listed; made when first asked for."""
+    """As Grapfy lists it; made when first asked for."""
 
     @property
     def order(self) -> tuple[int, str]:
@@ -73,17 +72,33 @@ class History:
         self._late = [item for item in items if item.event in late_events]
         copies = [_copy(rng, items[event], last) for event in chosen[:duplicated]]
         self._listed = [item for item in items if item.event not in late_events] + copies
-        self._listed.sort(key=lambda item: item.order)
+        self._sort()
 
     @property
     def published(self) -> int:
         """How many different events are listed now."""
         return self._events - len(self._late)
 
+    def withheld(self, since: int) -> int:
+        """How many late events of that time (milliseconds) or later are not listed yet."""
+        return sum(item.created >= since for item in self._late)
+
     def page(self, since: int, limit: int) -> Sequence[Item]:
         """The first `limit` items that were created at `since` (milliseconds) or later."""
         first = bisect_left(self._listed, since, key=lambda item: item.created)
         return self._listed[first : first + limit]
+
+    def between(self, start: int | None, until: int | None, *, copies: bool) -> Sequence[Item]:
+        """Those created at `start` (milliseconds) or later, and before `until`; with the second ones of an event or
+        without."""
+        items = self._listed if copies else self._firsts
+        first = 0 if start is None else bisect_left(items, start, key=lambda item: item.created)
+        end = len(items) if until is None else bisect_left(items, until, key=lambda item: item.created)
+        return items[first:end]
+
+    def find(self, event: int) -> Item | None:
+        """The first item of an event; None when none is listed."""
+        return self._by_event.get(event)
 
     def publish(self) -> int:
         """Lists the late events, at the place of their time. Says how many: 0 the second time."""
@@ -95,7 +110,7 @@ class History:
     def add(self, count: int, created: datetime | None = None) -> Sequence[str]:
         """Lists `count` new events: all of the time `created`, or else one a millisecond up to now. Gives their items'
         ids. Raises ValueError when payloads run out."""
-        self._payload(self._events + count - 1)
+        self.payload(self._events + count - 1)
         last = to_milliseconds(created or datetime.now(UTC))
         step = 0 if created else 1
         added = [
@@ -106,34 +121,27 @@ class History:
         self._list(added)
         return [item.id for item in added]
 
-    def json(self, item: Item) -> bytes:
-        """The item as it is listed. Raises ValueError when payloads run out."""
-        if item.json is None:
-            payload = self._payload(item.event)
-            created = _EPOCH + item.created * _MILLISECOND
-            times = f'"createdAt":"{_rfc3339(created)}","updatedAt":"{_rfc3339(created + _DELIVERY)}"}}'
-            # The payload is put in as it is, byte for byte.
-            item.json = b'{"id":"%b","eventType":%b,"payload":%b,"status":"%b","httpCodeResponse":%d,%b' % (
-                item.id.encode(),
-                msgspec.json.encode(_event_type(payload)),
-                payload,
-                b"delivered" if item.delivered else b"failed",
-                200 if item.delivered else 503,
-                times.encode(),
-            )
-        return item.json
-
-    def _list(self, items: Iterable[Item]) -> None:
-        self._listed.extend(items)
-        self._listed.sort(key=lambda item: item.order)
-
-    def _payload(self, event: int) -> bytes:
+    def payload(self, event: int) -> bytes:
+        """What the event's webhook carries. Raises ValueError when payloads run out."""
         while len(self._payloads) <= event:
             payload = next(self._more, None)
             if payload is None:
                 raise ValueError(f"the shop was given {len(self._payloads)} payloads, and needs more")
             self._payloads.append(payload)
         return self._payloads[event]
+
+    def _list(self, items: Iterable[Item]) -> None:
+        self._listed.extend(items)
+        self._sort()
+
+    def _sort(self) -> None:
+        self._listed.sort(key=lambda item: item.order)
+        self._firsts = [item for item in self._listed if not item.copy]
+        self._by_event = {item.event: item for item in self._firsts}
+
+
+def to_time(milliseconds: int) -> datetime:
+    return _EPOCH + milliseconds * _MILLISECOND
 
 
 def to_milliseconds(time: datetime) -> int:
@@ -155,23 +163,8 @@ def _originals(rng: random.Random, events: int, end: int, span: int) -> Iterator
 
 def _copy(rng: random.Random, item: Item, end: int) -> Item:
     later = rng.randint(1, max(1, min(_LATEST_DUPLICATE, end - item.created)))
-    return Item(f"{item.id}-again", item.event, item.created + later, delivered=True)
+    return Item(f"{item.id}-again", item.event, item.created + later, delivered=True, copy=True)
 
 
 def _id(event: int) -> str:
     return f"whe_{event:08}"
-
-
-def _rfc3339(time: datetime) -> str:
-    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-class _Typed(msgspec.Struct):
-    eventType: str = "unknown"  # noqa: N815  # the platform's name
-
-
-def _event_type(payload: bytes) -> str:
-    try:
-        return msgspec.json.decode(payload, type=_Typed).eventType
-    except msgspec.DecodeError:
-        return "unknown"

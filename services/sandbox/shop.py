@@ -10,7 +10,7 @@ from aiohttp import web
 
 from services.sandbox.api import HistoryApi, Served
 from services.sandbox.faults import FaultPlan, Faults
-from services.sandbox.history import History
+from services.sandbox.history import History, to_milliseconds
 from shared.errors import OperatorError
 from shared.settings import is_loopback, split_address
 
@@ -91,6 +91,10 @@ class SandboxShop:
         """Serves those held, and everyone."""
         self._api.gate.open()
 
+    def withheld(self, since: datetime) -> int:
+        """How many late events of that time or later are not listed yet."""
+        return self._history.withheld(to_milliseconds(since))
+
     def publish(self) -> int:
         """Lists the late events; says how many: 0 the second time."""
         return self._history.publish()
@@ -99,6 +103,10 @@ class SandboxShop:
         """Lists new events: all of the time `created`, or else one a millisecond up to now. Gives their items' ids.
         Raises ValueError when `payloads` run out."""
         return self._history.add(count, created)
+
+    def revoke(self) -> None:
+        """Takes no access token any more, as if they had run out: a new one must be asked for."""
+        self._api.revoke()
 
     def reset(self) -> None:
         """Counts from zero, fails as at the start, holds nothing. What is listed stays."""
@@ -113,8 +121,7 @@ class SandboxShop:
                 f"{self._address} can be reached from other machines; the sandbox shop is for this one."
             )
         application = web.Application()
-        application.add_routes([web.get("/healthz", _healthz), web.get("/webhook-events", self._api.list_events)])
-        application.add_routes(_control(self))
+        application.add_routes([web.get("/healthz", _healthz), *self._api.routes(), *_control(self)])
         # A client that gives up ends its request; closing waits for none.
         self._runner = web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
@@ -166,12 +173,17 @@ def _control(shop: SandboxShop) -> Iterable[web.RouteDef]:
         shop.reset()
         return shop.served
 
+    def revoke(body: _Nothing) -> Served:
+        shop.revoke()
+        return shop.served
+
     return (
         web.get("/control/served", _json(_Nothing, lambda body: shop.served)),
         web.put("/control/faults", _json(Faults, set_faults)),
         web.post("/control/gate", _json(_Gate, gate)),
         web.post("/control/release", _json(_Nothing, release)),
         web.post("/control/reset", _json(_Nothing, reset)),
+        web.post("/control/revoke", _json(_Nothing, revoke)),
         web.post("/control/publish", _json(_Nothing, lambda body: {"published": shop.publish()})),
         web.post("/control/add", _json(_Add, lambda body: {"ids": shop.add(body.count, body.created_at)})),
     )

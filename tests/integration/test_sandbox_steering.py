@@ -91,7 +91,7 @@ async def test_it_is_steered_over_http() -> None:
         served = await client.control("GET", "served")
         assert served == {
             "requests": 1, "outcomes": {"503": 1}, "pages": 0, "listed": 0, "items": 0, "events": 0,
-            "published": EVENTS, "held": 0, "too_early": 0,
+            "published": EVENTS, "held": 0, "too_early": 0, "counted": 0, "tokens": 0,
         }  # fmt: skip
         await client.control("POST", "gate")
         await client.control("POST", "reset")

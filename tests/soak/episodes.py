@@ -13,11 +13,15 @@ from typing import Protocol
 from services.suite.embedded_postgres import EmbeddedPostgres
 from shared import db
 from shared.migrate import migrate
+from tests.export_breaks import check_broken_exports
+from tests.export_crowd import check_crowd, fill
 from tests.faults import POSTGRES_SETTINGS, run_episode
 from tests.fuzz.run import BODY_SECONDS, Report, fuzz
+from tests.in_process import Ingesting, ingesting
 from tests.ingest_process import IngestProcess
 from tests.interleavings import check_interleavings
-from tests.soak_sync import sync_episode
+from tests.soak_sync import SyncEpisode, complete_episode, fault_episode, kill_episode, sync_episode
+from tests.sync_faults import VICTIMS
 
 KILLS = 5
 """Of one episode: what keeps dying is started again more and more slowly."""
@@ -59,15 +63,49 @@ class Kills:
 
 @dataclass(frozen=True)
 class Pull:
-    """Sync runs, and kills of everything that takes part."""
+    """Sync runs, and anything that may happen to all that takes part."""
 
     def run(self, folder: Path, seed: str) -> Happened:
-        episode = asyncio.run(sync_episode(folder, seed))
-        text = (
-            f"sync: {', '.join(episode.happened)}; {episode.runs} runs in {episode.attempts} attempts;"
-            f" {episode.events:,} events pulled, all there once"
-        )
-        return Happened(text)
+        return _pulled(asyncio.run(sync_episode(folder, seed)))
+
+
+@dataclass(frozen=True)
+class SyncKills:
+    """Sync runs, in the middle of each of which something is killed; of what may be, each as often as the others."""
+
+    kills: int = len(VICTIMS)
+
+    def run(self, folder: Path, seed: str) -> Happened:
+        victims = [VICTIMS[number % len(VICTIMS)] for number in range(self.kills)]
+        random.Random(seed).shuffle(victims)
+        return _pulled(asyncio.run(kill_episode(folder, seed, victims)), Counter(victims))
+
+
+@dataclass(frozen=True)
+class SyncFaults:
+    """Sync runs, and everything that may happen to Redis, to schedulers and to a worker beside their deaths."""
+
+    redis_away: float = 5
+
+    def run(self, folder: Path, seed: str) -> Happened:
+        return _pulled(asyncio.run(fault_episode(folder, seed, self.redis_away)))
+
+
+@dataclass(frozen=True)
+class Complete:
+    """One large shop with failing pages, duplicates and late events."""
+
+    events: int
+
+    def run(self, folder: Path, seed: str) -> Happened:
+        return _pulled(asyncio.run(complete_episode(folder, seed, self.events)))
+
+
+def _pulled(episode: SyncEpisode, kills: Counter[str] | None = None) -> Happened:
+    text = f"sync: {', '.join(episode.happened)}; each run ended once, and all is there once"
+    if episode.runs:
+        text += f": {episode.runs} runs in {episode.attempts} attempts, {episode.events:,} events"
+    return Happened(text, kills or Counter())
 
 
 @dataclass(frozen=True)
@@ -103,6 +141,50 @@ class Fuzz:
             IngestProcess(url, folder, http_body_seconds=BODY_SECONDS, log_level="debug") as ingest,
         ):
             return await fuzz(ingest, pool, seed, self.bodies)
+
+
+@dataclass(frozen=True)
+class Breaks:
+    """Exports that are broken off while events are written."""
+
+    rounds: int = 10
+
+    def run(self, folder: Path, seed: str) -> Happened:
+        return asyncio.run(self._run(folder, seed))
+
+    async def _run(self, folder: Path, seed: str) -> Happened:
+        async with _ingesting(folder) as (url, ingest, connection):
+            happened = await check_broken_exports(ingest.stub, connection, url, folder, seed, self.rounds)
+        told = ", ".join(f"{count} {what}" for what, count in sorted(happened.items()))
+        return Happened(f"exports: {self.rounds} files, each as an undisturbed one; {told}")
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """Many exports at a time, most of which nobody reads, and lists beside them."""
+
+    seconds: float = 60
+
+    def run(self, folder: Path, seed: str) -> Happened:
+        return asyncio.run(self._run(folder))
+
+    async def _run(self, folder: Path) -> Happened:
+        async with _ingesting(folder) as (url, ingest, connection):
+            await fill(ingest.stub)
+            listed, exports = await check_crowd(ingest.stub, connection, url, seconds=self.seconds)
+        return Happened(f"exports: {exports} whole ones beside stalled ones in {self.seconds:g} s, and {listed} lists")
+
+
+@asynccontextmanager
+async def _ingesting(folder: Path) -> AsyncIterator[tuple[str, Ingesting, db.Connection]]:
+    """A database of its own with the ingest service on it, in this process, and a connection."""
+    async with (
+        _database(folder) as url,
+        ingesting(url) as ingest,
+        await db.open_pool(url, 1, application_name="soak") as pool,
+        pool.acquire() as connection,
+    ):
+        yield url, ingest, connection
 
 
 @asynccontextmanager
