@@ -20,7 +20,7 @@ from tests.samples import grapfy, incoming, send
 from tests.waiting import eventually
 
 # So slow that nothing comes back while a test runs.
-FEW = {"limit_requests_per_second": 1e-3, "limit_events_per_second": 5e-3}
+FEW: dict[str, Any] = {"limit_requests_per_second": 1e-3, "limit_events_per_second": 5e-3}
 
 
 async def attempts(calls: list[Any]) -> list[Refusal | None]:
