@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 from weakref import WeakValueDictionary
@@ -21,8 +22,6 @@ from prometheus_client import Gauge
 
 from shared.errors import OperatorError
 from shared.settings import Settings
-
-EXPIRY = Gauge("hookline_tls_certificate_expiry_seconds", "When the server's certificate expires, as Unix time.")
 
 _log = structlog.get_logger()
 
@@ -64,7 +63,7 @@ class Certificates:
         self._lock = threading.Lock()
         self._loaded = _load(files)
         self._seen = self._loaded.stamp
-        EXPIRY.set(self._loaded.expires.timestamp())
+        _expiry().set(self._loaded.expires.timestamp())
 
     def grpc_credentials(self) -> grpc.ServerCredentials:
         """For one gRPC server. With a CA of clients, only those come in who have a certificate of it."""
@@ -117,7 +116,7 @@ class Certificates:
             return
         # What changed while it was being read is read again by the next one.
         self._seen = self._loaded.stamp
-        EXPIRY.set(self._loaded.expires.timestamp())
+        _expiry().set(self._loaded.expires.timestamp())
         _log.info("certificate_changed", expires=self._loaded.expires.isoformat())
 
 
@@ -141,7 +140,11 @@ def certificates(settings: Settings) -> Certificates | None:
 
 
 def client_options(settings: Settings) -> Mapping[str, Any]:
-    """How `hookline.client` reaches the suite's services: what its clients are given beside addresses."""
+    """How `hookline.client` reaches the suite's services: what its clients are given beside addresses. Raises
+    OperatorError for files that can't be used."""
+    certificates(settings)
+    if settings.tls_ca:
+        _certificates("HOOKLINE_TLS_CA", settings.tls_ca, _read("HOOKLINE_TLS_CA", settings.tls_ca))
     return {
         "tls": settings.has_tls,
         "ca": settings.tls_ca,
@@ -159,6 +162,12 @@ def client_environment(settings: Settings) -> Mapping[str, str]:
     if settings.tls_client_ca:
         files |= {"TLS_CERTIFICATE": settings.tls_certificate, "TLS_KEY": settings.tls_key}
     return {"HOOKLINE_TLS": "true"} | {f"HOOKLINE_{name}": str(file) for name, file in files.items() if file}
+
+
+@cache
+def _expiry() -> Gauge:
+    # Made when there is something to tell: 0 would be a certificate long expired.
+    return Gauge("hookline_tls_certificate_expiry_seconds", "When the server's certificate expires, as Unix time.")
 
 
 def _stamp(path: Path | None) -> tuple[int, int, int] | None:
@@ -182,8 +191,9 @@ def _load_once(files: _Files, stamp: _Stamp) -> _Loaded:
     chain = _read("HOOKLINE_TLS_CERTIFICATE", files.certificate)
     key = _read("HOOKLINE_TLS_KEY", files.key)
     expires = _check(files, chain, key)
-    client_ca = _read("HOOKLINE_TLS_CLIENT_CA", files.client_ca) if files.client_ca else None
-    if client_ca is not None:
+    client_ca = None
+    if files.client_ca:
+        client_ca = _read("HOOKLINE_TLS_CLIENT_CA", files.client_ca)
         _certificates("HOOKLINE_TLS_CLIENT_CA", files.client_ca, client_ca)
     return _Loaded(
         stamp,
@@ -221,7 +231,7 @@ def _check(files: _Files, chain: bytes, key: bytes) -> datetime:
     return expires
 
 
-def _certificates(setting: str, path: Path | None, pem: bytes) -> list[x509.Certificate]:
+def _certificates(setting: str, path: Path, pem: bytes) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(pem)
     except ValueError:

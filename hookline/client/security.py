@@ -22,8 +22,8 @@ _Stamp = tuple[tuple[int, int, int] | None, ...]
 
 @dataclass(frozen=True)
 class Tls:
-    """The files that TLS is spoken with. `ca`: CAs to trust, or those that gRPC brings along. `certificate` and `key`: for
-    servers that ask for a client's certificate."""
+    """The files that TLS is spoken with. `ca`: CAs to trust; None: those that gRPC brings along. `certificate` and
+    `key`: for servers that ask for a client's certificate."""
 
     ca: File | None = None
     certificate: File | None = None

@@ -19,9 +19,10 @@ ERASED_KEY = "erased:"
 
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
 _is_email = re.compile(r"[^\s@\x00-\x1f]+@[^\s@\x00-\x1f]+").fullmatch
-# What may stand between the characters of a document: as people write it (123.456.789-01), as URLs and JSON escape
-# that, and as PostgreSQL writes bytes. More than the rules take.
-_BETWEEN = r"(?:%[0-9a-f]{2}|\\+u[0-9a-f]{4}|\\+[0-7]{3}|\\+[bfnrt]|[^0-9a-z])*"
+# In place of a character that is no letter or digit of ASCII: itself, or what URLs, JSON and PostgreSQL's way to write
+# bytes make of it. More than the rules take.
+_OTHER = r"(?:%(?:25)*[0-9a-f]{2}|\\+u[0-9a-f]{4}|\\+[0-7]{3}|\\+[bfnrt]|[^0-9a-z])"
+_MOST_LAYERS = 5
 _SEPARATORS = r"[\W_]{0,3}"
 _escape = re.compile(r"\\(?:u([0-9a-fA-F]{4})|([bfnrt])|(.))", re.DOTALL)
 
@@ -56,7 +57,7 @@ class Person:
             shorter = self._document.lstrip("0")
             if self._document.isdigit() and len(shorter) >= LEAST_DOCUMENT_CHARACTERS:
                 self._number = shorter
-            patterns.append(_BETWEEN.join(self._number or self._document))
+            patterns.append(f"{_OTHER}*".join(self._number or self._document))
         self._find = re.compile("|".join(rules), re.IGNORECASE).search
         self.pattern = f"(?:{'|'.join(patterns)})"
         """A regular expression of PostgreSQL, to be used without regard to case: whatever text holds the person's data
@@ -113,12 +114,15 @@ def _document_rule(document: str) -> str:
 
 
 def _ways_to_read(text: str) -> Iterator[str]:
-    """The text; and what it may stand for: texts hold URLs, and JSON as a text."""
-    yield text
-    if "%" in text:
-        yield unquote(text)
-    if "\\" in text:
-        yield _escape.sub(lambda found: chr(int(found[1], 16)) if found[1] else found[3] or " ", text)
+    """The text; and what it may stand for: texts hold URLs, and JSON as a text, which may hold such texts again."""
+    for _ in range(_MOST_LAYERS):
+        yield text
+        peeled = unquote(text) if "%" in text else text
+        if "\\" in peeled:
+            peeled = _escape.sub(lambda found: chr(int(found[1], 16)) if found[1] else found[3] or " ", peeled)
+        if peeled == text:
+            return
+        text = peeled
 
 
 def _leaves(content: Any) -> Iterator[str | int | Decimal]:

@@ -18,6 +18,7 @@ from services.ingest.erased_keys import ErasedKeys
 from services.ingest.erasing import Person
 from shared import audit, db
 from shared.audit import Action
+from shared.errors import DatabaseUnavailable
 
 _ERASED_TYPE = "erased"
 # A step of the log, in events; of the rest, in rows that may have a payload each.
@@ -103,7 +104,14 @@ class Erasure:
         after, step = 0, FEWEST
         while after < last:
             began = time.monotonic()
-            upto, found = await self._step(after, min(after + step, last))
+            try:
+                upto, found = await self._step(after, min(after + step, last))
+            except DatabaseUnavailable:
+                if step == FEWEST:
+                    raise
+                # The payloads here may be so large that it took too long.
+                step = FEWEST
+                continue
             self._counts.events += found
             self._counts.looked_through += upto - after
             after = upto

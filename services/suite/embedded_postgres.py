@@ -82,6 +82,11 @@ class EmbeddedPostgres:
         """The `psql` that came along. Only once started."""
         return self._placed.binaries / "psql"
 
+    @property
+    def log(self) -> Path:
+        """What the server says. Only once started."""
+        return self._placed.log
+
     async def start(self) -> None:
         """Starts the server, makes its data and the database on first use, and returns once it takes connections.
 

@@ -1,6 +1,7 @@
 """A real PostgreSQL for each worker, a database for each test, cloned from a migrated template, and the services."""
 
 import asyncio
+import shutil
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -65,13 +66,16 @@ class Databases:
 def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
     """A server of this worker's own."""
     with asyncio.Runner() as runner:
-        postgres = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), SETTINGS)
+        folder = tmp_path_factory.mktemp("postgres")
+        postgres = EmbeddedPostgres(folder, SETTINGS)
         runner.run(postgres.start())
         made = Databases(postgres.dsn, postgres.psql.with_name("pg_dump"))
         try:
             runner.run(made.make_template())
             yield made
         finally:
+            # To be looked through for personal data, with all other logs.
+            shutil.copyfile(postgres.log, folder / "server.log")
             runner.run(postgres.destroy())
 
 

@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, quote_plus, urlencode
 
 import asyncpg
 import pytest
@@ -16,16 +16,20 @@ from hookline.events.v1 import events_pb2
 from hookline.export.v1 import event_query_service_pb2 as query_pb
 from hookline.export.v1 import export_service_pb2 as export_pb
 from hookline.ingest.v1 import ingest_service_pb2 as pb
-from services.ingest import erasure
+from services.ingest import erase_store, erasure
 from services.ingest.erased_keys import ErasedKeys
+from services.ingest.erasing import Person
 from services.suite.embedded_valkey import EmbeddedValkey
+from services.suite.ports import free_address
 from shared.db import Connection
+from shared.errors import DatabaseUnavailable
 from tests.exports import CSV, exported
 from tests.in_process import SECRET_KEY, Exporting, Ingesting, exporting, ingesting
 from tests.integration.conftest import Databases
 from tests.ledger import check_ledger
 from tests.refusals import refused
 from tests.samples import ACCEPTED, DUPLICATE, QUARANTINED, grapfy, incoming, send
+from tests.unit.test_erasing import ANA, HERS
 from tests.waiting import eventually
 
 EMAIL, DOCUMENT = "bia.forget@example.com", "529.982.247-25"
@@ -208,9 +212,9 @@ async def cached(valkey: EmbeddedValkey) -> list[tuple[bytes, bytes]]:
 
 
 async def dumped(databases: Databases, url: str) -> str:
-    """All that the database holds of companies, but who was told of whom."""
+    """All that the database holds, texts and bytes."""
     process = await asyncio.create_subprocess_exec(
-        databases.pg_dump, "--data-only", "--schema=hookline", "--inserts", "--exclude-table=hookline.audit_log", url,
+        databases.pg_dump, "--data-only", "--schema=hookline", "--inserts", url,
         stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     out, _ = await process.communicate()
@@ -317,3 +321,46 @@ async def test_an_erasure_that_breaks_off_has_told_how_far_it_was(
     assert await connection.fetchval("SELECT details FROM hookline.audit_log") is not None
     assert (await erase(ingest)).done
     assert await connection.fetchval("SELECT count(*) FROM hookline.events WHERE erase_time IS NULL") == 0
+
+
+async def test_redis_that_is_away_holds_nobody_up(database_url: str) -> None:
+    async with ingesting(database_url, redis_url=f"redis://{free_address()}/0") as ingest:
+        await send(ingest.stub, "acme", [grapfy(1, customer=PERSON)])
+        assert (await erase(ingest)).events == 1
+
+
+async def test_a_step_that_takes_too_long_is_made_smaller(
+    ingest: Ingesting, monkeypatch: pytest.MonkeyPatch, connection: Connection
+) -> None:
+    find, spans = erase_store.find_events, []
+
+    async def slow(one: Connection, company: str, after: int, upto: int, *rest: Any) -> list[erase_store.Found]:
+        spans.append(upto - after)
+        if upto - after > 10:
+            raise DatabaseUnavailable
+        return await find(one, company, after, upto, *rest)
+
+    monkeypatch.setattr(erase_store, "find_events", slow)
+    monkeypatch.setattr(erasure, "FEWEST", 10)
+    await send(ingest.stub, "acme", [grapfy(number, customer=PERSON) for number in range(60)])
+    assert (await erase(ingest)).events == 60
+    assert max(spans) == 20
+
+
+async def test_what_postgresql_sorts_out_is_nobodys(connection: Connection) -> None:
+    joao = Person("joão.conceição@exemplo.com.br", "")
+    places = [(ANA, text) for text in HERS] + [
+        (joao, "João.Conceição@exemplo.com.br"),
+        (joao, "<joão.conceição@exemplo.com.br>"),
+    ]
+    for person, text in places:
+        payload = {"a": [{text: 1}, text], "json": json.dumps({"b": text})}
+        for each in (json.dumps(payload), json.dumps(payload, ensure_ascii=False), json.dumps(json.dumps(payload))):
+            assert person.is_in_json(each.encode())
+            query = "SELECT $1::jsonb::text ~* $2"
+            assert await connection.fetchval(query, each.encode(), person.pattern), each
+        for body in (json.dumps(payload), text, f"x={quote(text)}&y=1", f"x={quote_plus(text)}", f"\xff {text}"):
+            assert person.is_in_body(body.encode()), body
+            query = "SELECT encode($1::bytea, 'escape') ~* $2"
+            assert await connection.fetchval(query, body.encode(), person.pattern), body
+    assert await connection.fetchval("SELECT '{\"document\": 1234567890.0}'::jsonb::text ~* $1", ANA.pattern)

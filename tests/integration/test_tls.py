@@ -17,8 +17,9 @@ import pytest
 
 from hookline.client import AsyncClient, Client, HooklineError, TlsFailed, Unavailable
 from services.suite.ports import free_address
-from shared import healthcheck
+from shared import healthcheck, tls
 from shared.errors import OperatorError
+from shared.settings import Settings
 from tests.certificates import Authority, Pair
 from tests.door import request
 from tests.in_process import Ingesting, exporting, ingesting
@@ -244,7 +245,11 @@ async def test_the_door_serves_https_and_asks_platforms_for_no_certificate(datab
         # Refused with an alert, or with a reset that overtakes it.
         with pytest.raises((ssl.SSLError, ConnectionError)):
             await asyncio.open_connection(host, int(port), ssl=context)
-        # Plain HTTP is no TLS.
+        # Who says nothing is cut off, and who speaks plain HTTP is not understood.
+        reader, writer = await asyncio.open_connection(host, int(port))
+        async with asyncio.timeout(10):
+            assert await reader.read() == b""
+        writer.close()
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(request("/healthz", method="GET"))
         assert b"HTTP" not in await reader.read()
@@ -294,6 +299,10 @@ async def test_what_is_wrong_with_the_files_is_told_at_the_start(database_url: s
                 async with starting(database_url, **settings):
                     pass
             assert says in str(caught.value)
+    for file, says in ((Path("nowhere.pem"), "nowhere.pem can't be read"), (nonsense, "holds no certificate")):
+        # As the sync worker reaches ingest.
+        with pytest.raises(OperatorError, match=f"HOOKLINE_TLS_CA: .*{says}"):
+            tls.client_options(Settings(tls_ca=file))
     with pytest.raises(OperatorError, match=r"expired at 2"):
         async with exporting(database_url, **served_with(ca.issue(expires_in=timedelta(seconds=-1)))):
             pass

@@ -13,6 +13,7 @@ from hookline.client import (
     NotFound,
     PermissionDenied,
     ServerDefect,
+    TlsFailed,
     Unavailable,
     Unreachable,
     Violation,
@@ -135,6 +136,7 @@ def test_a_server_without_the_service() -> None:
 def test_errors_can_be_pickled() -> None:
     for error in (
         Unreachable("a:1"),
+        TlsFailed("a:1", "it speaks no TLS", untrusted=True),
         MissingPackage("pyarrow", "parquet"),
         NotFound("gone", code=CODE.NOT_FOUND, violations=[Violation("a", "b")]),
     ):
