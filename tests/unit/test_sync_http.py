@@ -5,8 +5,6 @@ import gzip
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
@@ -273,7 +271,7 @@ async def test_a_header_that_can_t_be_one_is_refused() -> None:
     [
         ("7", 7),
         ("999999999", 600),
-        (format_datetime(datetime.now(UTC) + timedelta(days=99), usegmt=True), 600),
+        ("Thu, 01 Jan 2099 00:00:00 GMT", 600),
         ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
         ("Thu, 01 Jan 1970 00:00:00 -0000", 0),
         ("0", 0),
