@@ -13,7 +13,14 @@ from services.export.filters import Filter
 from services.export.store import Span
 
 # As the service has them.
-_SETTINGS = {"jit": "off", "timezone": "UTC", "search_path": "hookline, public", "default_transaction_read_only": "on"}
+_SETTINGS = {
+    "jit": "off",
+    "timezone": "UTC",
+    "search_path": "hookline, public",
+    "default_transaction_read_only": "on",
+    "max_parallel_workers_per_gather": "0",
+    "random_page_cost": "1.1",
+}
 _FORMATS = {"csv": formats.csv_format(), "json": formats.json_format()}
 _AGAINST = {"csv": "psql \\copy of the same query", "json": "psql \\copy of the same JSON"}
 

@@ -31,8 +31,8 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
     # Exports have connections of their own: lists and searches never wait for them.
     async with (
         await open_pool(settings, settings.database_connections) as queries,
-        # With random reads as dear as PostgreSQL thinks them at first, a page of some size would be read in the order of
-        # the table and sorted: that takes longer than the order of the index, and gives nothing before the last row.
+        # With random reads as dear as PostgreSQL has them by itself, it would read a page of some size in the table's
+        # order and sort it: that takes longer than the index's order, and gives nothing before the last row is read.
         await open_pool(settings, settings.export_connections, random_page_cost="1.1") as exports,
         aclosing(Cache(settings.redis_url)) as cache,
         AsyncExitStack() as stack,

@@ -19,8 +19,8 @@ MAX_ROWS = 20_000
 # Events that one page looks through at most when few of them match: without an index, and with one.
 MAX_SPAN = 200_000
 MAX_INDEXED_SPAN = 50_000_000
-# What a page should come to: so much that its planning, most of a millisecond, costs little beside its rows. And what it
-# may come to at most, if it is of more than one event.
+# What a page should come to: so much that its planning, most of a millisecond, costs little beside its rows. And what
+# it may come to at most, if it is of more than one event.
 PAGE_BYTES = 2 * 1024 * 1024
 MAX_PAGE_BYTES = 16 * 1024 * 1024
 # The first page fills a chunk, with some room for the guess at its rows: something to send as soon as may be.
@@ -55,6 +55,7 @@ class ExportReader:
         self._at = start.at
         self._left = (mark.last_sequence if limit is None else limit) - start.rows
         self._span_length = FIRST_PAGE_BYTES // file_format.kind.value
+        self._last_length: int | None = None
         # How much of a limit is left is known only when a page has been read.
         self._ahead = READ_AHEAD if limit is None else 1
 
@@ -72,6 +73,8 @@ class ExportReader:
                 pages = await reading[0]
                 reading.popleft()
                 self._read_ahead(reading)
+                # The next query goes out first: PostgreSQL works on it while this page is cut into chunks.
+                await asyncio.sleep(0)
                 for page in pages:
                     yield page
         finally:
@@ -93,8 +96,10 @@ class ExportReader:
         return Span(self._at, self._at + min(left, self._length(left)))
 
     def _length(self, left: int) -> int:
-        # What is left is shared among the pages read together, rather than most of it being the last page.
-        return min(self._span_length, max(MIN_SPAN, -(-left // self._ahead)))
+        # The last pages share what is left, since they are read together. Once: halves of halves would be many pages.
+        if self._last_length is None and left <= self._ahead * self._span_length:
+            self._last_length = max(MIN_SPAN, -(-left // self._ahead))
+        return min(self._span_length, self._last_length or self._span_length)
 
     async def _read(self, span: Span) -> list[tuple[Page, int]]:
         length = span.upto - span.after
