@@ -52,6 +52,10 @@ class _Loaded:
     """Asks for a client's certificate where there is a CA to check it with."""
 
 
+_given: list[grpc.ServerCredentials] = []
+"""gRPC calls back into what it was given, and keeps it no longer than the server, which a handshake may outlive."""
+
+
 class Certificates:
     """What a server proves with who it is, as its files have it at the moment. Safe to use from any thread.
 
@@ -78,12 +82,14 @@ class Certificates:
             given = current
             return current.configuration
 
-        return grpc.dynamic_ssl_server_credentials(
+        credentials = grpc.dynamic_ssl_server_credentials(
             given.configuration,
             # Its stubs know of no None, which its code does.
             cast(Callable[[], grpc.ServerCertificateConfiguration], if_changed),
             require_client_authentication=self._files.client_ca is not None,
         )
+        _given.append(credentials)
+        return credentials
 
     def context(self, *, ask_clients: bool) -> ssl.SSLContext:
         """For one server of HTTP/1.1. `ask_clients`: as gRPC does; else nobody is asked for a certificate."""

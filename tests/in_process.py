@@ -18,7 +18,7 @@ from hookline.ingest.v1.ingest_service_pb2_grpc import IngestServiceStub
 from services.export.__main__ import main as export_main
 from services.ingest.__main__ import main as ingest_main
 from services.suite.ports import free_address
-from shared.settings import Settings
+from shared.settings import Settings, split_address
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -98,6 +98,8 @@ async def _running(
     settings = {"database_url": database_url, "drain_seconds": 2, "secret_key": SECRET_KEY, **settings}
     stopping = asyncio.Event()
     service = asyncio.ensure_future(main(Settings(**settings), stopping))
+    # Called a moment too early, a channel waits a fifth of a second before it tries again: longer than most tests take.
+    await eventually(lambda: _listens(address, service), what="the service listens")
     # A channel of its own: not one that other tests have used, with their time-outs and their server of this port.
     options: list[tuple[str, Any]] = [*CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1)]
     if name:
@@ -108,13 +110,25 @@ async def _running(
         else grpc.aio.insecure_channel(address, options)
     ) as channel:
         try:
-            # Raises at once what has ended the service before.
             await eventually(lambda: _serves(channel, service), what="the service is healthy")
             yield address, channel, stopping, service
         finally:
             stopping.set()
             await asyncio.wait([service])
     service.result()
+
+
+async def _listens(address: str, service: "asyncio.Future[None]") -> bool:
+    if service.done():
+        # Raises what has ended it.
+        service.result()
+    host, port = split_address(address)
+    try:
+        _, writer = await asyncio.open_connection(host, port)
+    except OSError:
+        return False
+    writer.close()
+    return True
 
 
 async def _serves(channel: grpc.aio.Channel, service: "asyncio.Future[None]") -> bool:

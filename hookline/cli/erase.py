@@ -53,7 +53,8 @@ def _fields(last: EraseSubjectResponse, dry_run: bool) -> dict[str, Any]:
 
 
 def _sentence(last: EraseSubjectResponse, dry_run: bool) -> str:
-    found = f"{events(last.events)}, {last.quarantined:,} in quarantine and {counted(last.conflicts, 'conflict', 'conflicts')}"
+    conflicts = counted(last.conflicts, "conflict", "conflicts")
+    found = f"{events(last.events)}, {last.quarantined:,} in quarantine and {conflicts}"
     return (
         f"Of {events(last.looked_through)} and the quarantine, the person's are: {found}. Nothing was removed."
         if dry_run

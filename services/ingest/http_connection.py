@@ -78,6 +78,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(config, *args, **named)
         self._server = config
         self._application = config.application
+        self._made = 0.0
         # When the request that is not there whole yet began to come. None: there is none.
         self._began: float | None = None
         self._is_in_head = False
@@ -98,7 +99,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._began = self.loop.time()
+        self._began = self._made = self.loop.time()
         surplus = len(self.connections) - self._server.most_connections
         if surplus > SPARE_CONNECTIONS:
             transport.abort()
@@ -201,11 +202,12 @@ class Connection(HttpToolsProtocol):
         return self._began is None and not (self._is_working or self.pipeline or self.transport.is_closing())
 
     def _displace_an_idle_one(self) -> bool:
-        for other in self.connections:
-            if isinstance(other, Connection) and other._is_idle:
-                other.transport.close()
-                return True
-        return False
+        # The oldest: uvicorn's set has no order.
+        idle = [other for other in self.connections if isinstance(other, Connection) and other._is_idle]
+        if not idle:
+            return False
+        min(idle, key=lambda other: other._made).transport.close()
+        return True
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """What uvicorn calls to have a request dealt with. Not by ASGI to the end: an answer as a whole is one write

@@ -259,7 +259,7 @@ async def test_the_status_says_how_each_source_stands(database_url: str, connect
         await connection.execute(
             "INSERT INTO hookline.alerts (company_id, alert_id, kind, source, message, resolve_time)"
             " SELECT $1, gen_random_uuid(), kind, 'busy', 'x', resolved"
-            " FROM (VALUES ('gap_found', NULL), ('run_failed', now())) AS a (kind, resolved)",
+            " FROM (VALUES ('schedule_overdue', NULL), ('run_failed', now())) AS a (kind, resolved)",
             COMPANY,
         )
         assert await status() == [
