@@ -26,7 +26,7 @@ demo: $(RUN_STAMP) ## Ingest 10,000 sample events twice, export them, pull a sho
 	@exec $(BIN)/python -m services demo
 
 test: $(DEV_STAMP) ## Run the tests, against real servers on free ports
-	@exec $(BIN)/python -m pytest -n 2
+	@exec $(BIN)/python -m pytest -n 3
 
 soak: $(DEV_STAMP) ## Kill processes under load for MINUTES=5, or by KILLS, SYNC_KILLS, PULL, BREAKS, CROWD, FUZZ=n; SEED=s repeats
 	@exec $(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(KILLS),--kills $(KILLS)) \

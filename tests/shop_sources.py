@@ -6,7 +6,6 @@ from importlib.resources import files
 
 from services.sandbox.forms.hotmart import CLIENT_ID, TOKEN_PATH
 from services.sandbox.forms.plain import USER
-
 from services.sandbox.shop import TOKEN, WEBHOOK_SETTING_ID
 
 _FIELDS = """

@@ -98,7 +98,7 @@ async def test_the_examples_of_webhooks_over_http(suite: Suite, tmp_path: Path) 
 async def test_the_examples_of_sync(suite: Suite, tmp_path: Path) -> None:
     script = example("sh", "These, too").replace("127.0.0.1:8090", suite.addresses["sandbox"])
     out = run(["bash", "-euo", "pipefail", "-c", PATH + script], suite, tmp_path)
-    assert "succeeded. 10,000 events on 102 pages: 10,000 new, 0 duplicate" in out
+    assert re.search(r"succeeded\. 10,000 events on \d+ pages: 10,000 new, 0 duplicate", out)
 
 
 @pytest.mark.skipif(shutil.which("grpcurl") is None, reason="grpcurl is not installed")

@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 import msgspec
 import pytest
-from services.sandbox.forms.hotmart import CLIENT_ID, TOKEN_PATH
-from services.sandbox.forms.plain import USER
 
 from services.ingest.mapping import Incoming, Mapped, Mapper
 from services.sandbox.faults import Faults, Lie
+from services.sandbox.forms.hotmart import CLIENT_ID, TOKEN_PATH
+from services.sandbox.forms.plain import USER
 from services.sandbox.shop import TOKEN, WEBHOOK_SETTING_ID, SandboxShop
 from services.sync.connectors import Connector, Page, Refused, Window
 from services.sync.connectors.http import Http, open_http
