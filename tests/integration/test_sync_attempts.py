@@ -147,10 +147,11 @@ async def test_a_run_is_over_at_its_deadline(work: Working) -> None:
     assert deadline is not None
     first.cancel()
     assert timedelta(seconds=50) < deadline - datetime.now(UTC) <= timedelta(minutes=1)
-    # Handed back, and taken again: the deadline is that of the first attempt.
+    # Taken by another, while the first one has yet to notice that: the deadline is that of the first attempt.
     await change_run(work.connection, run_id, {"deadline_time": ["clock_timestamp() + interval '0.3 s'"], **OVER})
-    history.requests.clear()
-    run = await work.attempt(history, run_id)
+    again = History(items(30))
+    again.before = hang
+    run = await work.attempt(again, run_id)
     assert (run.state, run.error) == (State.FAILED, "It has not ended by its deadline.")
     assert await open_alerts(work) == ["run_failed"]
 
