@@ -19,7 +19,7 @@ _QUERIES = {
         FROM hookline.events e JOIN hookline.event_keys k USING (company_id, source, dedup_key)""",
     "events": """
         SELECT '{company}', sequence, received_time, occurred_time, event_id, source, platform, type, dedup_key,
-               customer_name, product_name, total, currency, payload, platform_type
+               customer_name, product_name, total, currency, payload, platform_type, erase_time
         FROM hookline.events e""",
     "unprocessed": "SELECT '{company}', sequence FROM hookline.events e",
 }

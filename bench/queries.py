@@ -17,7 +17,7 @@ from services.export.__main__ import open_pool
 from services.export.cache import Cache
 from services.export.query_servicer import EventQueryServicer
 from services.export.watching import Tails
-from shared import db
+from shared import db, page_tokens
 from shared.interceptors import Context
 from shared.settings import Settings
 
@@ -46,6 +46,7 @@ async def run(filled: Filled, name: str, calls: Callable[[int], Calls], events: 
 
 async def _costs(database_url: str, calls: Calls) -> Mapping[str, Sequence[Cost]]:
     settings = Settings(database_url=database_url)
+    page_tokens.configure("a key of the benchmark's")
     async with await open_pool(settings, 1) as pool, pool.acquire() as connection:
         recording = Recording(connection)
         stands_for_pool = cast("db.Pool", recording)
