@@ -66,7 +66,7 @@ class _IPv6Server(_Server):
 
 
 class _Handler(WSGIRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name in the base class
         """Says nothing of calls."""
 
     def get_stderr(self) -> Any:

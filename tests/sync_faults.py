@@ -275,7 +275,7 @@ class Pulled:
                 "SELECT pages, fetched, accepted, duplicates, retries, late FROM hookline.sync_runs WHERE run_id = $1",
                 run.run_id,
             )
-            assert dict(row) == {name: getattr(run.counts, name) for name in row.keys()}  # noqa: SIM118
+            assert dict(row) == {name: getattr(run.counts, name) for name in row.keys()}  # noqa: SIM118  # a record gives its values
             left = await connection.fetchval(
                 "SELECT count(*) FROM hookline.sync_pages WHERE company_id = $1", self.company
             )

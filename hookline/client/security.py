@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -129,10 +130,7 @@ class SecureChannel:
 
 
 def _read(path: File | None) -> bytes | None:
-    if path is None:
-        return None
-    with open(path, "rb") as file:  # noqa: PTH123
-        return file.read()
+    return None if path is None else Path(path).read_bytes()
 
 
 def _check(pem: bytes, path: File | None) -> None:
@@ -144,7 +142,7 @@ def _check(pem: bytes, path: File | None) -> None:
 
 def _stamp(path: File | None) -> tuple[int, int, int] | None:
     try:
-        found = os.stat(path) if path is not None else None  # noqa: PTH116
+        found = Path(path).stat() if path is not None else None
     except OSError:
         return None
     return (found.st_mtime_ns, found.st_size, found.st_ino) if found else None

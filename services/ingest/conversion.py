@@ -1,9 +1,5 @@
 """Between the contract's messages and what the rules and the stores work with."""
 
-from datetime import UTC, datetime
-
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from hookline.events.v1 import events_pb2
 from hookline.ingest.v1 import endpoint_service_pb2, ingest_service_pb2
 from services.ingest.committer import Outcome, Result
@@ -12,6 +8,7 @@ from services.ingest.mapping import Incoming, Mapped, Reason
 from services.ingest.quarantine_store import Conflict, Quarantined, Which, Whole
 from shared.errors import InvalidField, Violation
 from shared.names import NAME_RULE, is_name
+from shared.timestamps import timestamp
 
 _OUTCOMES = {outcome: ingest_service_pb2.Outcome.Value(f"OUTCOME_{outcome.name}") for outcome in Outcome}
 _REASONS: dict[Reason | None, ingest_service_pb2.OutcomeReason.ValueType] = {
@@ -127,12 +124,3 @@ def from_signing_secret(secret: SigningSecret) -> endpoint_service_pb2.SigningSe
         update_time=timestamp(secret.update_time),
         old_secret_expire_time=timestamp(secret.old_secret_expire_time),
     )
-
-
-def timestamp(moment: datetime | None) -> Timestamp | None:
-    """None stays None: the field is then not set."""
-    if moment is None:
-        return None
-    message = Timestamp()
-    message.FromDatetime(moment.astimezone(UTC))
-    return message

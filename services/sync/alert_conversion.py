@@ -7,9 +7,9 @@ from hookline.sync.v1 import alert_service_pb2 as pb
 from services.sync.alert_store import Alert, Channel, Told
 from services.sync.connectors.vetting import check_url
 from services.sync.mail import is_address
-from services.sync.timestamps import timestamp
 from shared.errors import InvalidField, Violation
 from shared.names import NAME_RULE, is_name
+from shared.timestamps import timestamp
 
 
 def channel_name(name: str) -> str:

@@ -60,7 +60,7 @@ class Hold:
                     self.claim,
                     timedelta(seconds=self._lease),
                     retries,  # noqa: B023  # called at once
-                    lines,  # noqa: B023
+                    lines,  # noqa: B023  # called at once
                 )
             )
             if cancel is None:

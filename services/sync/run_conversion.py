@@ -9,8 +9,8 @@ from services.sync.run_log import Entry
 from services.sync.run_store import Health, Run, Wish
 from services.sync.source_conversion import from_source
 from services.sync.source_store import Source
-from services.sync.timestamps import moment, timestamp
 from shared.errors import InvalidField, Violation
+from shared.timestamps import moment, timestamp
 
 MAX_DAYS_BACK = 3_650
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)

@@ -6,8 +6,8 @@ from hookline.sync.v1 import sync_service_pb2 as pb
 from services.sync import cadence
 from services.sync.schedule_store import Plan
 from services.sync.source_store import Source
-from services.sync.timestamps import duration, period, timestamp
 from shared.errors import InvalidField, Violation
+from shared.timestamps import duration, period, timestamp
 
 DEFAULT_INTERVAL = timedelta(hours=6)
 

@@ -8,7 +8,7 @@ from hookline.client import AsyncClient, HooklineError, Unavailable
 from hookline.ingest.v1.ingest_service_pb2 import Outcome
 from hookline.sync.v1 import sync_service_pb2 as pb
 from services.sync.connectors import Connector, Item, Page, Refused, TryLater, Window
-from services.sync.timestamps import timestamp
+from shared.timestamps import timestamp
 
 CHECK_SECONDS = 25.0
 """For the platform's part. Shorter than any caller's patience."""

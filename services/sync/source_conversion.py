@@ -12,10 +12,10 @@ from services.sync import schedule_conversion
 from services.sync.connectors.authorization import credential_problem
 from services.sync.connectors.vetting import check_url
 from services.sync.source_store import LOOK_BACK, RUN_DEADLINE, Source
-from services.sync.timestamps import duration, period, timestamp
 from shared.errors import InvalidField, Violation
 from shared.platforms import Platform
 from shared.platforms.history import check_values
+from shared.timestamps import duration, period, timestamp
 
 MAX_LOOK_BACK = timedelta(days=30)
 SHORTEST_DEADLINE, LONGEST_DEADLINE = timedelta(minutes=1), timedelta(days=30)

@@ -15,8 +15,8 @@ from services.sync.attempt_store import End
 from services.sync.reconciling import Difference, Reconciliation
 from services.sync.run_log import MAX_ENTRIES, Line, Lines
 from services.sync.run_store import State
-from services.sync.timestamps import timestamp
 from shared.db import Connection
+from shared.timestamps import timestamp
 from tests.refusals import refused
 from tests.sync_in_process import COMPANY, SOURCE, claimed, create_source, run_now, syncing, trigger
 

@@ -34,8 +34,8 @@ from hookline.export.v1.event_query_service_pb2_grpc import EventQueryServiceStu
 from services.sync.connectors import Item, Page, Refused, TryLater, Window
 from services.sync.connectors.backoff import ATTEMPTS, patient
 from services.sync.connectors.vetting import NotPublic, vetted_addresses
-from services.sync.timestamps import timestamp
 from shared.settings import is_loopback
+from shared.timestamps import timestamp
 
 if TYPE_CHECKING:
     # The name is in the type stubs only.
