@@ -51,6 +51,7 @@ class Statements:
         rows: Sequence[Mapping[str, Any]] = await connection.fetch(self._texts[name], *self.arguments(name, parameters))
         return rows
 
-    def inlined(self, name: str, **parameters: Any) -> str:
-        """A statement's text with its parameters written in as literals, for COPY. See `shared.literals`."""
-        return inline(self._texts[name], self.arguments(name, parameters))
+    def inlined(self, name: str, fragments: Mapping[str, str], **parameters: Any) -> str:
+        """A statement's text with its parameters written in as literals, and fragments of SQL in the places of what
+        stands for them, for COPY. See `shared.literals`."""
+        return inline(self._texts[name], self.arguments(name, parameters), fragments)

@@ -18,7 +18,9 @@ from shared.statements import Statements
 _sql = Statements("services.export")
 # Less than it takes PostgreSQL to fill the socket's buffer, so that it never waits.
 GATHER_SECONDS = 0.001
+# What stands for something that no parameter can be.
 _ASCENDING, _DESCENDING = "ORDER BY e.sequence ASC", "ORDER BY e.sequence DESC"
+_COLUMNS, _PAGE = "e.event_id AS columns", "SELECT 1 AS page"
 
 
 class Mark(msgspec.Struct, frozen=True, array_like=True):
@@ -107,8 +109,10 @@ def page_query(
 ) -> PageQuery:
     """The query for the lines of the file, for the events of a span that match, at most `limit`; statuses as of
     `last_change`."""
+    order = _DESCENDING if newest_first else _ASCENDING
     page = _sql.inlined(
         "export_page",
+        {_COLUMNS: expressions(file_format), _ASCENDING: order},
         company_id=company_id,
         after=span.after,
         upto=span.upto,
@@ -116,10 +120,9 @@ def page_query(
         max_rows=limit,
         **msgspec.structs.asdict(which),
     )
-    page = _ordered(page, newest_first).replace("e.event_id AS columns", expressions(file_format))
     if not file_format.kind.is_json:
         return PageQuery(page, file_format.dialect.delimiter)
-    rows = _sql.inlined("json_rows", before=file_format.before_row).replace("SELECT 1 AS page", page)
+    rows = _sql.inlined("json_rows", {_PAGE: page}, before=file_format.before_row)
     # Quote and delimiter are characters that JSON never holds as they are: its lines go out byte for byte.
     return PageQuery(rows, delimiter="\x02", quote="\x01")
 
@@ -150,7 +153,6 @@ async def copy_page(connection: Connection, query: PageQuery, max_bytes: int | N
 
 
 def _ordered(query: str, newest_first: bool) -> str:
-    # The one thing about a statement that no parameter can say.
     return query.replace(_ASCENDING, _DESCENDING) if newest_first else query
 
 

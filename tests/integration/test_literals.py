@@ -20,7 +20,7 @@ tricky = st.text(st.sampled_from("'\\\"$1E;-/*n\nu{}é"), max_size=20)
 @example(text="\\' OR true --")
 @example(text="$1 $2 $10")
 async def test_texts_are_quoted_as_the_server_does(connection: Connection, text: str) -> None:
-    literal = inline("$1", [text])
+    literal = inline("$1", [text], {})
     assert literal.strip() == (await connection.fetchval("SELECT quote_literal($1::text)", text)).strip()
     assert await connection.fetchval(f"SELECT {literal}::text") == text
 
@@ -42,7 +42,7 @@ async def test_every_type_comes_back_as_it_went_in(
     sql = "SELECT $1::text, $2::text[], $3::numeric, $4::boolean, $5::timestamptz, $6::bigint"
     for standard in ("on", "off"):
         await connection.execute(f"SET standard_conforming_strings = {standard}")
-        row = await connection.fetchrow(inline(sql, values))
+        row = await connection.fetchrow(inline(sql, values, {}))
         assert row is not None
         assert list(row) == values
     await connection.execute("RESET standard_conforming_strings")
@@ -50,16 +50,16 @@ async def test_every_type_comes_back_as_it_went_in(
 
 def test_parameters_beyond_nine_and_texts_with_dollars_are_not_mixed_up() -> None:
     values = [f"${number}" for number in range(1, 12)]
-    assert inline("$1 $10 $11", values) == "'$1' '$10' '$11'"
+    assert inline("$1 $10 $11", values, {}) == "'$1' '$10' '$11'"
 
 
 @pytest.mark.parametrize("value", [1.5, b"a", datetime(2026, 1, 1), object(), {"a": 1}])
 def test_other_types_are_refused(value: Any) -> None:
     with pytest.raises(TypeError, match="no literal for"):
-        inline("$1", [value])
+        inline("$1", [value], {})
 
 
 @pytest.mark.parametrize("value", ["a\0", ["a", "\0"]])
 def test_nul_is_refused(value: Any) -> None:
     with pytest.raises(ValueError, match="NUL"):
-        inline("$1", [value])
+        inline("$1", [value], {})
