@@ -4,15 +4,14 @@ from collections.abc import Sequence
 
 import msgspec
 
-from services.export import search, store
+from services.export import search
 from services.export.filters import Filter
 from services.export.store import Event, Span
-from services.export.walking import Gathered, part
+from services.export.walking import Gathered
 from shared.db import Connection
 
-# Events that one call looks through: along the log itself, and along an index that leads to some that match.
+# Events of the log that one call looks through.
 MAX_SPAN = 20_000
-MAX_INDEXED = 2_000
 MAX_PAYLOAD_BYTES = 8 * 1024 * 1024
 
 
@@ -43,22 +42,10 @@ async def read_page(
     if which.is_search:
         await search.gather(gathered)
     elif which.is_indexed:
-        await gather_indexed(gathered)
+        await gathered.follow()
     else:
         await gathered.walk(max(MAX_SPAN, page_size))
     return Page(gathered.events, gathered.seen)
-
-
-async def gather_indexed(gathered: Gathered) -> None:
-    """Gathers what the index on types, or that on sources, leads to."""
-    most = gathered.room if gathered.which.is_index_alone else max(MAX_INDEXED, gathered.room)
-    left = gathered.left
-    found = await store.find_indexed(
-        gathered.connection, gathered.company_id, left, gathered.which, gathered.down, most
-    )
-    # As far as the last one, where there may be more.
-    reached = part(left, gathered.down, to=found[-1].sequence) if len(found) == most else left
-    await gathered.take(found, reached)
 
 
 def older(walk: Walk, seen: Span) -> Walk | None:

@@ -225,21 +225,92 @@ async def _list(
     return events
 
 
+class Month(msgspec.Struct, frozen=True):
+    """A part of the log that was received in one month, from `start` on and before `until`, and so lies in one
+    partition."""
+
+    start: datetime
+    until: datetime
+    span: Span
+
+
+async def months(connection: Connection, company_id: str, span: Span) -> list[Month]:
+    """A span of the log, which holds every number, month by month."""
+    rows = await _sql.fetch(connection, "months", company_id=company_id, after=span.after, upto=span.upto)
+    return [Month(row["start"], row["until"], Span(row["after"], row["upto"])) for row in rows]
+
+
+class TermCount(msgspec.Struct, frozen=True):
+    """How many events have a term of a search. `field` is payload, customer or text; of the latter two `words` is what
+    to ask the index for: those that are complete, or the last one, if it `is_begun`."""
+
+    field: str
+    is_begun: bool
+    words: str | None
+    events: int
+
+
+async def count_terms(connection: Connection, company_id: str, span: Span, which: Filter) -> list[TermCount]:
+    """Counts each term of a search by itself, whatever else the filter asks for, by looking through a span."""
+    rows = await _sql.fetch(
+        connection,
+        "count_terms",
+        company_id=company_id,
+        after=span.after,
+        upto=span.upto,
+        payload_contains=which.payload_contains,
+        customer=which.customer,
+        text=which.text,
+    )
+    return [TermCount(**row) for row in rows]
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """What the indexes on payload and words are asked for; None is not asked for."""
+
+    payload_contains: str | None = None
+    customer_words: str | None = None
+    text_words: str | None = None
+
+
+class FoundTerms(msgspec.Struct, frozen=True):
+    """What has been found bucket by bucket, and the server's seconds that it took."""
+
+    buckets: list[list[Found]]
+    seconds: float
+
+
 async def find_terms(
     connection: Connection,
     company_id: str,
+    month: Month,
     buckets: Sequence[int],
-    span: Span,
-    which: Filter,
+    terms: Terms,
     newest_first: bool,
     limit: int,
-) -> list[Found]:
-    """The first events of a span, within these buckets of the log, that have the filter's words and contain what it
-    wants contained. A customer's word may be found in the product's name: the whole filter is yet to be asked."""
-    [times] = await _sql.fetch(connection, "span_times", company_id=company_id, after=span.after, upto=span.upto)
-    terms = {"payload_contains": which.payload_contains, "customer": which.customer, "text": which.text}
-    return await _find(
-        connection, "find_terms", company_id, span, newest_first, limit, buckets=buckets, **times, **terms
+    seconds: float,
+) -> FoundTerms:
+    """The first events of each bucket, at most `limit`, that have the terms, in these buckets of a month's span. Bucket
+    after bucket, at least one, until that has taken the server so many seconds: those that it did not get to are not in
+    the answer. A customer's word may be found in the product's name: the whole filter is yet to be asked."""
+    parameters = {
+        "company_id": company_id,
+        "start": month.start,
+        "until": month.until,
+        "buckets": buckets,
+        "after": month.span.after,
+        "upto": month.span.upto,
+        **msgspec.structs.asdict(terms),
+        "max_rows": limit,
+        "seconds": seconds,
+    }
+    query = _ordered(_sql.texts["find_terms"], newest_first)
+    rows = await connection.fetch(query, *_sql.arguments("find_terms", parameters))
+    # That rows come in the list's order is so, and promised by nobody: what comes out of turn counts as not asked for.
+    asked = [row for row, bucket in zip(rows, buckets, strict=False) if row["bucket"] == bucket]
+    return FoundTerms(
+        [list(map(Found, row["sequences"] or (), row["received_times"] or ())) for row in asked],
+        rows[-1]["seconds"],
     )
 
 

@@ -7,6 +7,9 @@ from services.export.filters import Filter
 from services.export.store import Event, Found, Span
 from shared.db import Connection
 
+MAX_INDEXED = 2_000
+"""Events that one call looks through along an index that leads to some that match."""
+
 
 class Gathered:
     """What a page has so far, and what of the log is left to look at. Events are in the order of the walk.
@@ -60,6 +63,14 @@ class Gathered:
             self.connection, self.company_id, span, self.which, self.down, self.room, self._bytes_left
         )
         self._add(found, span)
+
+    async def follow(self) -> None:
+        """Goes along the index on types, or that on sources, past the next of those that it leads to."""
+        most = self.room if self.which.is_index_alone else max(MAX_INDEXED, self.room)
+        found = await store.find_indexed(self.connection, self.company_id, self.left, self.which, self.down, most)
+        # As far as the last one, where there may be more.
+        reached = part(self.left, self.down, to=found[-1].sequence) if len(found) == most else self.left
+        await self.take(found, reached)
 
     async def take(self, found: Sequence[Found], reached: Span) -> None:
         """Takes what matches among events found in the next part of the log, which they come to stand for."""

@@ -15,7 +15,7 @@ from services.export import formats, store
 from services.export.__main__ import open_pool
 from services.export.filters import Filter, Status
 from services.export.listing import Walk, read_page
-from services.export.store import Span
+from services.export.store import Span, Terms
 from shared.db import Connection
 from shared.settings import Settings
 from tests.integration.conftest import TEMPLATE, Databases
@@ -123,23 +123,26 @@ async def test_exports(reading: Connection, kind: str) -> None:
                 await check(reading, await nodes(reading, query.text), f"{kind}, {company_id}")
 
 
+@pytest.mark.parametrize("page_cost", [1.1, 4, 40])
 @pytest.mark.parametrize(
-    ("kind", "page_cost", "condition"),
+    ("terms", "condition"),
     [
-        ("contained, 0.5 %", 4, "payload @>"),
-        ("words, rare", 4, "to_tsvector"),
-        ("contained, 20 %", 40, "(sequence >> 16) = ANY ('{2}'::bigint[])"),
-        ("words, common", 40, "(sequence >> 16) = ANY ('{2}'::bigint[])"),
+        (Terms(payload_contains=TERMS["0.5 %"]), "payload @>"),
+        (Terms(payload_contains=TERMS["20 %"]), "payload @>"),
+        (Terms(text_words="'zoraide'"), "to_tsvector"),
+        (Terms(text_words="'silva'"), "to_tsvector"),
+        (Terms(customer_words="'marina' & 'silva':*"), "to_tsvector"),
     ],
 )
-async def test_terms_are_found_by_their_index_and_its_buckets(
-    reading: Connection, kind: str, page_cost: int, condition: str
+async def test_terms_are_found_by_all_keys_of_their_index(
+    reading: Connection, terms: Terms, condition: str, page_cost: float
 ) -> None:
     recording = Recording(reading)
-    span = Span((2 << 16) - 1, (3 << 16) - 1)
-    await store.find_terms(cast(Connection, recording), BIG, [2], span, FILTERS[kind], newest_first=True, limit=100)
-    query, arguments = recording.statements[-1]
-    # By what a row looked at in vain costs, the planner takes term or buckets or both. Neither may silently be none.
+    last = (await store.mark(reading, BIG)).last_sequence
+    month = (await store.months(reading, BIG, Span(0, last)))[1]
+    await store.find_terms(cast(Connection, recording), BIG, month, [2], terms, True, 100, 1)
+    [(query, arguments)] = recording.statements
+    # Whatever a row looked at in vain costs. Neither the term nor the bucket may silently be no condition of the index.
     await reading.execute(f"SET random_page_cost = {page_cost}")
     conditions = [
         node["Index Cond"]
@@ -147,7 +150,8 @@ async def test_terms_are_found_by_their_index_and_its_buckets(
         if node["Node Type"] == "Bitmap Index Scan"
     ]
     assert conditions
-    assert all("company_id = " in one and condition in one for one in conditions), conditions
+    for wanted in ("company_id = ", "(sequence >> 16) = b.bucket", condition):
+        assert all(wanted in one for one in conditions), conditions
 
 
 async def test_one_event_is_found_by_its_id(reading: Connection) -> None:

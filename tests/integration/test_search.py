@@ -11,7 +11,7 @@ import pytest
 
 from hookline.events.v1.events_pb2 import EVENT_ORDER_OLDEST_FIRST, EventFilter
 from hookline.export.v1 import event_query_service_pb2 as pb
-from services.export import listing, search
+from services.export import listing, search, walking
 from shared.db import Connection
 from tests.exports import NDJSON, exported
 from tests.in_process import Exporting, Ingesting
@@ -21,6 +21,7 @@ from tests.samples import grapfy, incoming, send
 NAMES = ["Marina Silva", "Mário da Silva-Souza", "JOÃO LIMA", "Bia", "Ana Maria Braga", "ana.lima@x", None]
 PRODUCTS = ["Curso de Violão", "E-book «Pão»", "Silva & Cia", None]
 EVENTS = 3_000
+APART = 100
 
 
 def made(number: int) -> dict[str, Any]:
@@ -60,7 +61,23 @@ def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "MAX_LOOK", 50)
     monkeypatch.setattr(search, "MAX_LOOKS", 120)
     monkeypatch.setattr(listing, "MAX_SPAN", 700)
-    monkeypatch.setattr(listing, "MAX_INDEXED", 90)
+    monkeypatch.setattr(walking, "MAX_INDEXED", 90)
+
+
+async def spread(connection: Connection) -> None:
+    """Has the log lie in several of the indexes' buckets, and in two months."""
+    # By way of numbers that no event has.
+    await connection.execute("UPDATE hookline.events SET sequence = sequence + 10000000")
+    await connection.execute(
+        """
+        UPDATE hookline.events SET
+            sequence = (sequence - 10000000) * $1,
+            received_time = received_time
+                + CASE WHEN sequence > 10001700 THEN interval '1 month' ELSE interval '0' END
+        """,
+        APART,
+    )
+    await connection.execute("UPDATE hookline.companies SET last_sequence = last_sequence * $1", APART)
 
 
 async def pages(export: Exporting, which: EventFilter, **request: Any) -> list[list[int]]:
@@ -131,6 +148,30 @@ CASES: dict[str, tuple[EventFilter, Any]] = {
         EventFilter(customer="joão", payload_contains='{"tags": ["b"]}', sources=["shop_2"]),
         lambda event: has_words("joão", event["customer"]["name"]) and "b" in event["tags"] and event["odd"],
     ),
+    "words that are common, and never together": (
+        EventFilter(text="marina joão"),
+        lambda event: has_words("marina joão", event["customer"]["name"], event["product"]["name"]),
+    ),
+    "words together and one begun that is common": (
+        EventFilter(text="silva mario da violão cu"),
+        lambda event: has_words("silva mario da violão cu", event["customer"]["name"], event["product"]["name"]),
+    ),
+    "a common word in a type that is rare": (
+        EventFilter(text="silva", types=["order_refunded"]),
+        lambda event: (
+            event["eventType"] == "order_refunded"
+            and has_words("silva", event["customer"]["name"], event["product"]["name"])
+        ),
+    ),
+    "a common word in a type that there is not": (EventFilter(text="silva", types=["nope"]), lambda event: False),
+    "a common word of a customer, and a rare term": (
+        EventFilter(customer="silva", payload_contains='{"utm": {"n": 7}}'),
+        lambda event: has_words("silva", event["customer"]["name"]) and event["utm"]["n"] == 7,
+    ),
+    "signs that words are quoted by": (
+        EventFilter(text="""e-book 'pão\\' & cia:*"""),
+        lambda event: False,
+    ),
     "no word at all": (EventFilter(text="!?"), lambda event: False),
     "a range of totals": (
         EventFilter(min_total="990.5", max_total="999", currency="brl"),
@@ -152,9 +193,22 @@ CASES: dict[str, tuple[EventFilter, Any]] = {
 }
 
 
-async def test_pages_together_are_what_a_plain_look_gives(stored: Sequence[dict[str, Any]], export: Exporting) -> None:
+@pytest.mark.parametrize("apart", [1, APART])
+async def test_pages_together_are_what_a_plain_look_gives(
+    stored: Sequence[dict[str, Any]],
+    export: Exporting,
+    connection: Connection,
+    apart: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if apart > 1:
+        await spread(connection)
+        # A bucket a call.
+        monkeypatch.setattr(search, "SECONDS", 0)
     for name, (which, matches) in CASES.items():
-        expected = [number + 1 for number, event in enumerate(stored) if matches({**event, "odd": number % 2 == 1})]
+        expected = [
+            (number + 1) * apart for number, event in enumerate(stored) if matches({**event, "odd": number % 2 == 1})
+        ]
         for page_size in (7, 100):
             newest_first = await pages(export, which, page_size=page_size)
             assert all(len(page) <= page_size for page in newest_first), name
