@@ -54,11 +54,21 @@ def payload(events: int) -> Calls:
         "two at once": [
             TERMS["two at once"],
             '{"utm": {"source": "ads", "campaign": "two"}}',
+        ],
+        "never together": [
             '{"utm": {"campaign": "two"}, "coupon": "HALF"}',
+            '{"utm": {"source": "organic-1"}, "eventType": "pix_created"}',
+            '{"utm": {"source": "organic-8"}, "eventType": "order_approved"}',
         ],
     }
     kinds = {kind: several.get(kind, [term]) for kind, term in TERMS.items()} | several
-    return _of_companies({kind: [EventFilter(payload_contains=one) for one in kinds[kind]] for kind in kinds})
+    filters = {kind: [EventFilter(payload_contains=one) for one in kinds[kind]] for kind in kinds}
+    filters["20 %, and what is seldom"] = [
+        EventFilter(payload_contains=TERMS["20 %"], types=["never_sent"]),
+        EventFilter(payload_contains=TERMS["20 %"], sources=["shop_2"], min_total="1999.5"),
+        EventFilter(payload_contains=TERMS["20 %"], text="Zoraide"),
+    ]
+    return _of_companies(filters)
 
 
 def text(events: int) -> Calls:
@@ -67,6 +77,8 @@ def text(events: int) -> Calls:
     several = {
         "common": [*_FIRST_NAMES, *_LAST_NAMES],
         "two": [f"{dice.choice(_FIRST_NAMES)} {dice.choice(_LAST_NAMES)}" for _ in range(12)],
+        "never together": [f"{dice.choice(_FIRST_NAMES[:5])} {dice.choice(_FIRST_NAMES[5:])}" for _ in range(6)],
+        "rare and common": ["Zoraide Silva", "Silva Zor", "Zoraide Curso Lim"],
         "begun": [name[:3] for name in _FIRST_NAMES],
         "id": [f"big-{dice.randrange(events) + 1}" for _ in range(12)],
     }

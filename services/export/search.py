@@ -12,16 +12,18 @@ from collections.abc import Sequence
 from services.export import store
 from services.export.filters import Filter
 from services.export.store import Found, Span, TermCount, Terms
-from services.export.walking import Gathered, part
+from services.export.walking import Gathered, part, rest
 
 BUCKET_BITS = 16
 """The indexes' buckets: sequence >> 16."""
 FIRST = 1_000
 """Events that are looked through to learn how common the terms are."""
-MAX_WALK = 8_000
+MAX_WALK = 6_000
 """Events that may be looked through to fill the page."""
-SECONDS = 0.005
+SECONDS = 0.004
 """How long the server may ask the indexes in one call. It asks for one bucket in any case: each call gets on."""
+# Buckets that are asked for together: few at first, which may well fill the page.
+GROUP, GROWTH = 2, 8
 # What the indexes have found and is looked at one by one: of a bucket, and in one call.
 MAX_LOOK, MAX_LOOKS = 1_000, 2_000
 # Of so many events that are looked through, one may have a term that the index is to be asked for; more, and looking
@@ -70,18 +72,22 @@ def _rare(which: Filter, counts: Sequence[TermCount]) -> Terms:
 async def _gather_found(gathered: Gathered, terms: Terms) -> None:
     ids = await _ids(gathered)
     months = await store.months(gathered.connection, gathered.company_id, gathered.left)
-    looks, seconds = MAX_LOOKS, SECONDS
+    looks, seconds, group = MAX_LOOKS, SECONDS, GROUP
     for month in reversed(months) if gathered.down else months:
-        buckets = _buckets(month.span, gathered.down)
-        answer = await store.find_terms(
-            gathered.connection, gathered.company_id, month, buckets, terms, gathered.down, MAX_LOOK, seconds
-        )
-        found, reached = _reached(month.span, buckets, answer.buckets, gathered.down, looks)
-        await gathered.take(_merged(found, ids, reached, gathered.down), reached)
-        looks -= len(found)
-        seconds -= answer.seconds
-        if gathered.is_done or reached != month.span or looks <= 0 or seconds <= 0:
-            return
+        left = month.span
+        while left.after < left.upto:
+            buckets = _buckets(left, gathered.down)[:group]
+            answer = await store.find_terms(
+                gathered.connection, gathered.company_id, month, left, buckets, terms, gathered.down, MAX_LOOK, seconds
+            )
+            found, reached = _reached(left, buckets, answer.buckets, gathered.down, looks)
+            await gathered.take(_merged(found, ids, reached, gathered.down), reached)
+            looks -= len(found)
+            seconds -= answer.seconds
+            if gathered.is_done or looks <= 0 or seconds <= 0:
+                return
+            left = rest(left, reached, gathered.down)
+            group *= GROWTH
 
 
 async def _ids(gathered: Gathered) -> list[Found]:

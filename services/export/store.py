@@ -66,6 +66,29 @@ async def mark(connection: Connection, company_id: str) -> Mark:
     return Mark(**rows[0]) if rows else Mark()
 
 
+class Moment(msgspec.Struct, frozen=True):
+    """What a company's log and its statuses are: where both are the same, so is this, whichever log it is of."""
+
+    last_sequence: int = 0
+    last_change: int = 0
+    erasure_epoch: int = 0
+    last_received_time: datetime | None = None
+    server_start_time: datetime | None = None
+
+
+async def moment(connection: Connection, company_id: str) -> Moment:
+    """What the company's log is now."""
+    rows = await _sql.fetch(connection, "moment", company_id=company_id)
+    return Moment(**rows[0]) if rows else Moment()
+
+
+async def event_id_at(connection: Connection, company_id: str, sequence: int) -> uuid.UUID | None:
+    """The id of the event with this number, or None. In another log, such as one restored to an earlier point that has
+    grown since, it is another."""
+    rows = await _sql.fetch(connection, "event_id_at", company_id=company_id, sequence=sequence)
+    return rows[0]["event_id"] if rows else None
+
+
 async def knows_time_zone(connection: Connection, time_zone: str) -> bool:
     """Whether PostgreSQL can show times in this zone."""
     try:
@@ -284,22 +307,23 @@ async def find_terms(
     connection: Connection,
     company_id: str,
     month: Month,
+    span: Span,
     buckets: Sequence[int],
     terms: Terms,
     newest_first: bool,
     limit: int,
     seconds: float,
 ) -> FoundTerms:
-    """The first events of each bucket, at most `limit`, that have the terms, in these buckets of a month's span. Bucket
-    after bucket, at least one, until that has taken the server so many seconds: those that it did not get to are not in
-    the answer. A customer's word may be found in the product's name: the whole filter is yet to be asked."""
+    """The first events of each bucket, at most `limit`, that have the terms, in these buckets of a part of the month.
+    Bucket after bucket, at least one, until that has taken the server so many seconds: those that it did not get to are
+    not in the answer. A customer's word may be found in the product's name: the whole filter is yet to be asked."""
     parameters = {
         "company_id": company_id,
         "start": month.start,
         "until": month.until,
         "buckets": buckets,
-        "after": month.span.after,
-        "upto": month.span.upto,
+        "after": span.after,
+        "upto": span.upto,
         **msgspec.structs.asdict(terms),
         "max_rows": limit,
         "seconds": seconds,
@@ -312,6 +336,52 @@ async def find_terms(
         [list(map(Found, row["sequences"] or (), row["received_times"] or ())) for row in asked],
         rows[-1]["seconds"],
     )
+
+
+async def received_part(connection: Connection, company_id: str, span: Span, which: Filter) -> Span:
+    """The part of a span that was received in the filter's time: the whole span where it names none."""
+    start, end = which.received_start, which.received_end
+    moments = [one for one in (start, end) if one is not None]
+    if not moments:
+        return span
+    rows = await _sql.fetch(
+        connection, "received_bounds", company_id=company_id, after=span.after, upto=span.upto, moments=moments
+    )
+    bounds = {row["moment"]: row["bound"] for row in rows}
+    return Span(
+        span.after if start is None else bounds[start],
+        span.upto if end is None else bounds[end],
+    )
+
+
+async def occurred_part(connection: Connection, company_id: str, span: Span, which: Filter) -> Span:
+    """The part of a span that holds all its events that occurred in the filter's time, and others. The more there are of
+    them, the longer it takes."""
+    [row] = await _sql.fetch(
+        connection,
+        "occurred_bounds",
+        company_id=company_id,
+        after=span.after,
+        upto=span.upto,
+        occurred_start=which.occurred_start,
+        occurred_end=which.occurred_end,
+    )
+    return Span(span.after, span.after) if row["upto"] is None else Span(row["after"], row["upto"])
+
+
+async def find_occurred(
+    connection: Connection, company_id: str, which: Filter, newest_first: bool, limit: int
+) -> list[Found] | None:
+    """All the company's events that occurred in the filter's time; None when there are more than `limit`."""
+    parameters = {
+        "company_id": company_id,
+        "occurred_start": which.occurred_start,
+        "occurred_end": which.occurred_end,
+        "max_rows": limit + 1,
+    }
+    query = _ordered(_sql.texts["find_occurred"], newest_first)
+    rows = await connection.fetch(query, *_sql.arguments("find_occurred", parameters))
+    return [Found(row["sequence"], row["received_time"]) for row in rows] if len(rows) <= limit else None
 
 
 async def find_indexed(

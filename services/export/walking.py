@@ -89,7 +89,7 @@ class Gathered:
         if self.room == 0:
             # Cut short: dealt with as far as the last event only.
             span = part(span, self.down, to=events[-1].sequence)
-        self.left = Span(self.left.after, span.after) if self.down else Span(span.upto, self.left.upto)
+        self.left = rest(self.left, span, self.down)
 
 
 def part(span: Span, down: bool, *, of: int | None = None, to: int | None = None) -> Span:
@@ -98,3 +98,8 @@ def part(span: Span, down: bool, *, of: int | None = None, to: int | None = None
     if down:
         return Span(max(span.after, span.upto - of) if of is not None else (to or 0) - 1, span.upto)
     return Span(span.after, min(span.upto, span.after + of) if of is not None else to or 0)
+
+
+def rest(span: Span, dealt_with: Span, down: bool) -> Span:
+    """What is left of a span behind its first part."""
+    return Span(span.after, dealt_with.after) if down else Span(dealt_with.upto, span.upto)

@@ -16,6 +16,10 @@ from services.export.__main__ import open_pool
 from services.export.filters import Filter, Status
 from services.export.listing import Walk, read_page
 from services.export.store import Span, Terms
+from services.ingest import store as ingest_store
+from services.ingest.erased_keys import ErasedKeys
+from services.ingest.mapping import Mapped
+from shared import db
 from shared.db import Connection
 from shared.settings import Settings
 from tests.integration.conftest import TEMPLATE, Databases
@@ -34,6 +38,7 @@ FILTERS = {
     **{f"contained, {kind}": Filter(payload_contains=term) for kind, term in TERMS.items()},
     **{f"words, {kind}": Filter(text=word) for kind, word in WORDS.items()},
 }
+KNOWN_BY = ("source", "dedup_key", "payload_sha256")
 Node = Mapping[str, Any]
 
 
@@ -72,9 +77,9 @@ async def reading(filled_url: str) -> AsyncIterator[Connection]:
         yield connection
 
 
-async def nodes(connection: Connection, query: str, *arguments: Any) -> list[Node]:
+async def nodes(connection: Connection, query: str, *arguments: Any, options: str = "") -> list[Node]:
     """All nodes of the statement's plan."""
-    [explained] = json.loads(await connection.fetchval(f"EXPLAIN (FORMAT JSON) {query}", *arguments))
+    [explained] = json.loads(await connection.fetchval(f"EXPLAIN ({options}FORMAT JSON) {query}", *arguments))
     return list(_nodes(explained["Plan"]))
 
 
@@ -140,7 +145,7 @@ async def test_terms_are_found_by_all_keys_of_their_index(
     recording = Recording(reading)
     last = (await store.mark(reading, BIG)).last_sequence
     month = (await store.months(reading, BIG, Span(0, last)))[1]
-    await store.find_terms(cast(Connection, recording), BIG, month, [2], terms, True, 100, 1)
+    await store.find_terms(cast(Connection, recording), BIG, month, month.span, [2], terms, True, 100, 1)
     [(query, arguments)] = recording.statements
     # Whatever a row looked at in vain costs. Neither the term nor the bucket may silently be no condition of the index.
     await reading.execute(f"SET random_page_cost = {page_cost}")
@@ -162,3 +167,33 @@ async def test_one_event_is_found_by_its_id(reading: Connection) -> None:
     found = await nodes(reading, query, *arguments)
     await check(reading, found, query)
     assert any("event_id = " in node.get("Index Cond", "") for node in found)
+
+
+@pytest.mark.parametrize("statement", ["find_keys", "mark_events"])
+async def test_what_is_known_by_its_id_is_looked_for_in_its_month_alone(filled_url: str, statement: str) -> None:
+    async with await db.open_pool(filled_url, 1) as pool, pool.acquire() as connection:
+        rows = await connection.fetch(
+            # Within a day of a month's end an id may be of either month.
+            "SELECT e.event_id, e.source, e.dedup_key, k.payload_sha256"
+            " FROM hookline.events e JOIN hookline.event_keys k USING (company_id, source, dedup_key)"
+            " WHERE company_id = $1 AND date_part('day', received_time) BETWEEN 3 AND 26 ORDER BY dedup_key LIMIT 300",
+            BIG,
+        )
+        transaction = connection.transaction()
+        await transaction.start()
+        recording = Recording(connection)
+        told = cast(Connection, recording)
+        if statement == "find_keys":
+            names = dict.fromkeys(Mapped.__struct_fields__)
+            events = [Mapped(**{**names, **{name: row[name] for name in KNOWN_BY}}) for row in rows]
+            candidates = [ingest_store.candidate(event) for event in events]
+            stored = await ingest_store.store_events(told, BIG, candidates, ErasedKeys(""), look_first=True)
+            assert all(one.sequence and not one.is_new for one in stored)
+        else:
+            marks = [ingest_store.Mark(row["event_id"], ingest_store.Status.PROCESSED, None) for row in rows]
+            assert await ingest_store.mark_events(told, BIG, marks) == [True] * len(rows)
+        [(query, arguments)] = recording.statements
+        found = await nodes(connection, query, *arguments, options="ANALYZE, ")
+        await transaction.rollback()
+        looks = [node for node in found if "event_id = " in node.get("Index Cond", "")]
+        assert sum(node["Actual Loops"] for node in looks) == len(rows)
