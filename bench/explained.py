@@ -8,7 +8,8 @@ from typing import Any
 
 from shared.db import Connection
 
-_EXPLAIN = "EXPLAIN (ANALYZE, TIMING OFF, BUFFERS OFF, SUMMARY, FORMAT JSON) "
+# With all that it takes to send the rows, as the client has them sent.
+_EXPLAIN = "EXPLAIN (ANALYZE, SERIALIZE BINARY, TIMING OFF, BUFFERS OFF, SUMMARY, FORMAT JSON) "
 _TIMES = 2
 
 

@@ -11,7 +11,7 @@ from hookline.ingest.v1.ingest_service_pb2 import MarkEventsRequest
 from services.suite.samples import grapfy_payloads
 
 EVENTS = 10_000
-ROUNDS = 41
+ROUNDS = 60
 WARM_UP = 5
 _COMPANY = "exported"
 

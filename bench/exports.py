@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.measure import AtLeast, InexactError, Measurement, side_by_side
+from bench.measure import AtLeast, InexactError, Measurement, ratios, side_by_side
 from bench.psql import connected
 from bench.suite import Bench
 from services.export import formats, store
@@ -68,7 +68,11 @@ async def compared(
         _AGAINST[file_format],
         statistics.median(rival),
         AtLeast(0.9),
-        (_described("export", which.events, ours, size), _described("psql", which.events, rival, size)),
+        (
+            _described("export", which.events, ours, size),
+            _described("psql", which.events, rival, size),
+            ratios(ours, rival),
+        ),
     )
 
 

@@ -1,16 +1,22 @@
 """Batch ingest over gRPC, each event mapped and stored exactly once, against raw COPY of the same rows."""
 
+import asyncio
 import statistics
 import time
+from contextlib import AsyncExitStack
 from io import BytesIO
+from typing import Any
+
+import asyncpg
 
 from bench.batches import BATCH_EVENTS, batches, send
-from bench.measure import AtLeast, Measurement, side_by_side, spread
+from bench.measure import AtLeast, Measurement, ratios, side_by_side, spread
 from bench.suite import Bench, running
 from services.suite.samples import grapfy_payloads
+from shared.db import Connection
 
 EVENTS = 20_000
-ROUNDS = 7
+ROUNDS = 6
 _WARM = "warm-up"
 # What ingest writes, table by table, taken from the warm-up's events.
 _QUERIES = {
@@ -41,6 +47,8 @@ async def run() -> Measurement:
             return await _copy_in(bench, f"copy-{number}")
 
         ours, rival = await side_by_side(ROUNDS, ingest, copy)
+        async with asyncpg.create_pool(bench.database_url, min_size=2, max_size=2) as two:
+            at_once = [await _copy_in(bench, f"copy-at-once-{number}", two) for number in range(2)]
         return Measurement(
             "ingest_batch",
             statistics.median(ours),
@@ -48,22 +56,37 @@ async def run() -> Measurement:
             "raw COPY into the same indexed tables",
             statistics.median(rival),
             AtLeast(0.7),
-            (spread("ingest", ours), spread("COPY", rival)),
+            (
+                spread("ingest", ours),
+                spread("COPY", rival),
+                ratios(ours, rival),
+                spread("for comparison, COPY over two connections at once", at_once),
+            ),
         )
 
 
-async def _copy_in(bench: Bench, company: str) -> float:
+async def _copy_in(bench: Bench, company: str, pool: "asyncpg.Pool[Any] | None" = None) -> float:
     """Copies the warm-up's rows to another company: binary, as prepared as can be, the same three tables, committed
-    every thousand events as ingest does. Gives events per second."""
+    every thousand events as ingest does. Over one connection, or over all of a pool. Gives events per second."""
     pieces = [
         [(table, await _rows(bench, query, company, start)) for table, query in _QUERIES.items()]
         for start in range(0, EVENTS, BATCH_EVENTS)
     ]
+    left = iter(pieces)
+
+    async def copy(connection: Connection) -> None:
+        for piece in left:
+            async with connection.transaction():
+                for table, rows in piece:
+                    await connection.copy_to_table(table, schema_name="hookline", source=BytesIO(rows), format="binary")
+
     began = time.perf_counter()
-    for piece in pieces:
-        async with bench.database.transaction():
-            for table, rows in piece:
-                await bench.database.copy_to_table(table, schema_name="hookline", source=BytesIO(rows), format="binary")
+    if pool is None:
+        await copy(bench.database)
+    else:
+        async with AsyncExitStack() as stack:
+            connections = [await stack.enter_async_context(pool.acquire()) for _ in range(pool.get_size())]
+            await asyncio.gather(*map(copy, connections))
     seconds = time.perf_counter() - began
     await bench.check_log(company, EVENTS)
     return EVENTS / seconds

@@ -2,10 +2,14 @@
 
 import asyncio
 import statistics
-from collections.abc import Awaitable, Callable, Iterator
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 
 import grpc
+import msgspec
 
+from bench.flood import Made
 from bench.ingest_unary import percentiles
 from bench.measure import Below, InexactError, Measurement, percentile
 from bench.open_loop import at_rate
@@ -32,17 +36,20 @@ async def run() -> Measurement:
         await _is_limited(bench, payloads)
         alone: list[float] = []
         beside: list[float] = []
-        refused = made = 0
+        floods: list[Made] = []
         await _calls(bench, payloads)
-        for number in range(ROUNDS):
-            for with_flood in (False, True) if number % 2 == 0 else (True, False):
-                if with_flood:
-                    seconds, counts = await _beside_a_flood(bench, payloads)
-                    beside += seconds
-                    made, refused = made + counts[0], refused + counts[1]
-                else:
-                    alone += await _calls(bench, payloads)
+        async with _flood(bench) as flood:
+            for number in range(ROUNDS):
+                for with_flood in (False, True) if number % 2 == 0 else (True, False):
+                    if with_flood:
+                        await flood.start()
+                        beside += await _calls(bench, payloads)
+                        floods.append(await flood.stop())
+                    else:
+                        alone += await _calls(bench, payloads)
         await bench.check_log(_CALM, CALLS * (2 * ROUNDS + 1))
+        calls, refused = sum(one.calls for one in floods), sum(one.refused for one in floods)
+        seconds = ROUNDS * CALLS / CALM_PER_SECOND
         return Measurement(
             "limit_neighbour",
             percentile(beside, 99) * 1000,
@@ -53,43 +60,53 @@ async def run() -> Measurement:
             (
                 f"alone: {percentiles(alone)}; mean {statistics.fmean(alone) * 1000:.2f} ms",
                 f"beside: {percentiles(beside)}; mean {statistics.fmean(beside) * 1000:.2f} ms",
-                f"the other, limited to {LIMIT} a second, made {made:,} calls; {refused:,} were refused",
+                f"the other, limited to {LIMIT} calls a second, made {calls / seconds:,.0f} a second;"
+                f" {refused / calls:.0%} of them were refused",
             ),
         )
 
 
-async def _beside_a_flood(bench: Bench, payloads: Iterator[bytes]) -> tuple[list[float], tuple[int, int]]:
-    stop = asyncio.Event()
-    flood = asyncio.create_task(_flood(bench, payloads, stop))
-    seconds = await _calls(bench, payloads)
-    stop.set()
-    return seconds, await flood
+class _Flood:
+    """A process that calls far beyond its limit when told to: see `bench.flood`."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._process = process
+        self._told, self._tells = process.stdin, process.stdout
+
+    async def start(self) -> None:
+        self._told.write(b"start\n")
+        await self._told.drain()
+
+    async def stop(self) -> Made:
+        self._told.write(b"stop\n")
+        return msgspec.json.decode(await self._tells.readline(), type=Made)
+
+    async def close(self) -> None:
+        self._told.close()
+        await self._process.wait()
+
+
+@asynccontextmanager
+async def _flood(bench: Bench) -> AsyncIterator[_Flood]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bench.flood", bench.suite.addresses["ingest"], _FLOOD, str(LIMIT * TIMES)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    flood = _Flood(process)
+    try:
+        # Once, so that its start is over when it counts.
+        await flood.start()
+        await flood.stop()
+        yield flood
+    finally:
+        await flood.close()
 
 
 async def _calls(bench: Bench, payloads: Iterator[bytes]) -> list[float]:
     return await at_rate(_caller(bench, _CALM), [next(payloads) for _ in range(CALLS)], CALM_PER_SECOND)
-
-
-async def _flood(bench: Bench, payloads: Iterator[bytes], stop: asyncio.Event) -> tuple[int, int]:
-    """Calls at so many times the limit, whatever the answers, until told to stop; gives how many, and how many of them
-    were refused."""
-    call, made, refused = _caller(bench, _FLOOD), 0, 0
-
-    async def one() -> None:
-        nonlocal refused
-        try:
-            await call(next(payloads))
-        except grpc.aio.AioRpcError as error:
-            if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
-                raise
-            refused += 1
-
-    async with asyncio.TaskGroup() as calls:
-        while not stop.is_set():
-            calls.create_task(one())
-            made += 1
-            await asyncio.sleep(1 / (LIMIT * TIMES))
-    return made, refused
 
 
 async def _is_limited(bench: Bench, payloads: Iterator[bytes]) -> None:

@@ -36,6 +36,10 @@ _FILL = """
         FROM generate_series(1, $2::bigint) AS n
     ), told AS (
         SELECT n, received_time, dice, other,
+               -- A version 7 UUID: it begins with its time in milliseconds.
+               overlay(md5($1 || n)
+                       PLACING lpad(to_hex((extract(epoch FROM received_time) * 1000)::bigint), 12, '0') || '7'
+                       FROM 1)::uuid AS event_id,
                (ARRAY['pix_created', 'order_approved', 'order_refused', 'cart_abandoned', 'order_refunded',
                       'lead_created'])
                    [1 + dice % 6] AS type,
@@ -53,7 +57,7 @@ _FILL = """
     ), stored AS (
         INSERT INTO hookline.events (company_id, sequence, received_time, occurred_time, event_id, source, platform,
                                      type, dedup_key, customer_name, product_name, total, currency, payload)
-        SELECT $1, n, received_time, received_time - interval '3 seconds', md5($1 || n)::uuid,
+        SELECT $1, n, received_time, received_time - interval '3 seconds', event_id,
                CASE WHEN other % 3 = 0 THEN 'shop_2' ELSE 'shop_1' END, 'grapfy', type, $1 || '-' || n, customer_name,
                product_name, total, 'BRL',
                jsonb_build_object(
@@ -71,14 +75,24 @@ _FILL = """
         FROM told
     )
     INSERT INTO hookline.event_keys (company_id, source, dedup_key, event_id, payload_sha256)
-    SELECT $1, CASE WHEN other % 3 = 0 THEN 'shop_2' ELSE 'shop_1' END, $1 || '-' || n, md5($1 || n)::uuid,
+    SELECT $1, CASE WHEN other % 3 = 0 THEN 'shop_2' ELSE 'shop_1' END, $1 || '-' || n, event_id,
            sha256(int8send(n))
     FROM told
+"""
+# What became of half of them; every second one of these has failed.
+_MARK = """
+    INSERT INTO hookline.event_status (company_id, sequence, change, status, error)
+    SELECT $1, 2 * n, n, CASE WHEN n % 2 = 0 THEN 'processed' ELSE 'failed' END::hookline.processing_status,
+           CASE WHEN n % 2 = 1 THEN 'no such plan' END
+    FROM generate_series(1, $2::bigint / 2) AS n
+"""
+_LEAVE = """
+    INSERT INTO hookline.unprocessed (company_id, sequence) SELECT $1, n FROM generate_series(1, $2::bigint, 2) AS n
 """
 
 
 async def fill(connection: Connection, events: int) -> None:
-    """Stores so many events in an empty, migrated database. Takes one to two minutes for a million,
+    """Stores so many events, half of them marked, in an empty, migrated database. Takes about a minute for a million,
     half of it for the indexes, which are made when the rows are there."""
     await connection.fetch("SELECT hookline.create_event_partitions($1)", MONTHS)
     first, last = await connection.fetchrow(
@@ -92,8 +106,11 @@ async def fill(connection: Connection, events: int) -> None:
     for company, share in COMPANIES.items():
         count = events * share // shares
         await connection.execute(_FILL, company, count, first, last)
+        await connection.execute(_MARK, company, count)
+        await connection.execute(_LEAVE, company, count)
         await connection.execute(
-            "INSERT INTO hookline.companies (company_id, last_sequence, last_received_time) VALUES ($1, $2, $3)",
+            "INSERT INTO hookline.companies (company_id, last_sequence, last_change, last_received_time)"
+            " VALUES ($1, $2::bigint, $2::bigint / 2, $3)",
             company,
             count,
             last,
@@ -102,5 +119,8 @@ async def fill(connection: Connection, events: int) -> None:
     for index in indexes:
         # As PostgreSQL gives it, it would leave the partitions out.
         await connection.execute(index["definition"].replace(" ON ONLY ", " ON "))
-    await connection.execute("VACUUM (ANALYZE, FREEZE) hookline.events, hookline.event_keys, hookline.companies")
+    await connection.execute(
+        "VACUUM (ANALYZE, FREEZE) hookline.events, hookline.event_keys, hookline.event_status, hookline.unprocessed,"
+        " hookline.companies"
+    )
     await connection.execute("CHECKPOINT")

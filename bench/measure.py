@@ -54,6 +54,19 @@ class AtMost:
 
 
 @dataclass(frozen=True)
+class AtMostTimes:
+    """A goal: the ratio is to be at most so much."""
+
+    ratio: float
+
+    def __str__(self) -> str:
+        return f"≤ {self.ratio:g}"
+
+    def holds(self, value: float, against_value: float) -> bool:
+        return value / against_value <= self.ratio
+
+
+@dataclass(frozen=True)
 class AtMostAbove:
     """A goal: the value is to be above the other by no more than so much."""
 
@@ -67,7 +80,7 @@ class AtMostAbove:
         return value - against_value <= self.limit
 
 
-Goal = AtLeast | Below | AtMost | AtMostAbove
+Goal = AtLeast | Below | AtMost | AtMostTimes | AtMostAbove
 
 
 @dataclass(frozen=True)
@@ -106,6 +119,12 @@ async def side_by_side(rounds: int, ours: Turn, rival: Turn) -> tuple[list[float
 def spread(name: str, speeds: Sequence[float]) -> str:
     """The median and the range of some speeds, for the details."""
     return f"{name}: median {statistics.median(speeds):,.0f}, {min(speeds):,.0f} to {max(speeds):,.0f}"
+
+
+def ratios(ours: Sequence[float], rival: Sequence[float]) -> str:
+    """How far apart the rounds are, for the details: what a ratio near its goal is worth."""
+    each = [one / other for one, other in zip(ours, rival, strict=True)]
+    return f"ratio by rounds: median {statistics.median(each):.2f}, {min(each):.2f} to {max(each):.2f}"
 
 
 def percentile(values: Sequence[float], percent: int) -> float:

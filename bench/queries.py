@@ -16,6 +16,7 @@ from hookline.export.v1.event_query_service_pb2 import ListEventsRequest
 from services.export.__main__ import open_pool
 from services.export.cache import Cache
 from services.export.query_servicer import EventQueryServicer
+from services.export.turns import Turns
 from services.export.watching import Tails
 from shared import db, page_tokens
 from shared.interceptors import Context
@@ -50,7 +51,8 @@ async def _costs(database_url: str, calls: Calls) -> Mapping[str, Sequence[Cost]
     async with await open_pool(settings, 1) as pool, pool.acquire() as connection:
         recording = Recording(connection)
         stands_for_pool = cast("db.Pool", recording)
-        servicer = EventQueryServicer(stands_for_pool, Cache(None), Tails(stands_for_pool, asyncio.Event()))
+        tails = Tails(stands_for_pool, asyncio.Event())
+        servicer = EventQueryServicer(stands_for_pool, Turns(1), Cache(None, ""), tails)
         return {kind: await _costs_of(servicer, recording, requests) for kind, requests in calls.items()}
 
 

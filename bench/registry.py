@@ -12,6 +12,7 @@ from bench import (
     ingest_unary,
     limit_neighbour,
     queries,
+    storage_hot,
     sync_100k,
 )
 from bench.filled import Filled
@@ -29,6 +30,7 @@ BENCHMARKS: Mapping[str, Callable[[], Awaitable[Measurement]]] = {
     "limit_neighbour": limit_neighbour.run,
     "sync_100k": sync_100k.run,
     "cpu_100k_day": cpu_100k_day.run,
+    "storage_hot": storage_hot.run,
 }
 ON_MANY_EVENTS: Mapping[str, OnManyEvents] = {
     "export_memory": export_1m.run_memory,
@@ -41,6 +43,8 @@ ON_MANY_EVENTS: Mapping[str, OnManyEvents] = {
 have made a service grow by would be no growth any more."""
 FULL: Mapping[str, OnManyEvents] = {
     "export_memory": export_1m.run_memory_full,
+    "export_csv_10m": export_1m.run_csv_10m,
+    "export_json_10m": export_1m.run_json_10m,
     **queries.QUERIES_10M,
 }
 """What a full run has instead, and what it has more."""

@@ -37,8 +37,10 @@ def record(one: Measurement) -> dict[str, str | float | bool]:
 
 
 def write(measurements: Sequence[Measurement]) -> None:
-    """Writes the results beside this module."""
-    RESULTS.write_text(json.dumps([record(one) for one in measurements], indent=2, ensure_ascii=False) + "\n")
+    """Writes the results beside this module. Those of other benchmarks that an earlier run has left stay."""
+    earlier = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    results = {one["id"]: one for one in earlier} | {one.id: record(one) for one in measurements}
+    RESULTS.write_text(json.dumps(list(results.values()), indent=2, ensure_ascii=False) + "\n")
 
 
 def machine() -> str:
