@@ -11,7 +11,7 @@ import msgspec
 
 from hookline.client import AsyncClient
 from services.sync import run_store
-from services.sync.connectors import Connector, Item, Page, Window
+from services.sync.connectors import Connector, Item, Larger, Page, Window
 from services.sync.run_store import Run, Wish
 from services.sync.runner import Runner
 from services.sync.source_store import Secret
@@ -30,7 +30,7 @@ MINUTE = timedelta(minutes=1)
 def item(number: int, moment: datetime | None = None, *, payload: bytes | None = None) -> Item:
     """An event a minute, understood unless another payload is given."""
     moment = moment or BEGIN + number * MINUTE
-    told = {"type": "order", "id": f"o-{number}", "created_at": moment.isoformat()}
+    told = {"type": "order", "event_id": f"o-{number}", "created_at": moment.isoformat()}
     return Item(f"i-{number:06}", moment, msgspec.json.encode(told) if payload is None else payload, "generic")
 
 
@@ -59,6 +59,12 @@ class History:
     """Ids that it counts and does not list."""
     cut_off: bool = False
     """Whether windows end with the word that there is more."""
+    item_headers: Mapping[str, str] = field(default_factory=dict)
+    page_bytes: int = 0
+    """How large it says that each page is; those that are asked for with less room are not given."""
+    largest_page: int = 32 * 1024 * 1024
+    asked: list[int] = field(default_factory=list)
+    """How much room there was for each page that was asked for."""
     before: Callable[[int], Awaitable[None]] = _nothing
     """Called with the number of each request, from 1, before it is answered."""
     requests: list[tuple[datetime, str | None]] = field(default_factory=list)
@@ -102,8 +108,7 @@ class ScriptedConnector:
 
     def __init__(self, history: History) -> None:
         self.history = history
-        self.item_headers: Mapping[str, str] = {}
-        self.retries = 0
+        self.item_headers = history.item_headers
         self.on_retry: Callable[[str], None] = lambda reason: None
         self.is_closed = False
 
@@ -117,11 +122,13 @@ class ScriptedConnector:
 
     def again(self, reason: str) -> None:
         """What a connector does before it asks again."""
-        self.retries += 1
         self.on_retry(reason)
 
-    async def page(self, window: Window, position: str | None) -> Page:
-        return await self.history.page(window, position)
+    async def page(self, window: Window, position: str | None, most: int | None = None) -> Page:
+        self.history.asked.append(most or 0)
+        if self.history.page_bytes > (most or 0):
+            raise Larger(self.history.largest_page)
+        return msgspec.structs.replace(await self.history.page(window, position), size=self.history.page_bytes)
 
     async def close(self) -> None:
         self.is_closed = True

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
 import grpc
+import msgspec
 import redis.asyncio
 from google.protobuf.duration_pb2 import Duration
 
@@ -264,12 +265,18 @@ class Pulled:
 
     async def _verify_stored(self, run: pb.SyncRun) -> None:
         async with self.stage.database() as connection:
-            stored = await connection.fetchval(
-                "SELECT count(DISTINCT dedup_key) FROM hookline.events WHERE company_id = $1 AND source = $2",
+            rows = await connection.fetch(
+                "SELECT dedup_key, payload FROM hookline.events WHERE company_id = $1 AND source = $2",
                 self.company,
                 SOURCE,
             )
-            assert stored == self.shop.served.published
+            stored = {row["dedup_key"]: msgspec.json.decode(row["payload"]) for row in rows}
+            listed = {number: msgspec.json.decode(payload) for number, payload in self.shop.payloads.items()}
+            if self.form.number is None:
+                assert stored == {payload["eventId"]: payload for payload in listed.values()}
+            else:
+                assert sorted(map(self.form.number, stored.values())) == sorted(listed)
+            assert len(rows) == len(stored) == self.shop.served.published
             await check_ledger(connection, company=self.company)
             row = await connection.fetchrow(
                 "SELECT pages, fetched, accepted, duplicates, retries, late FROM hookline.sync_runs WHERE run_id = $1",

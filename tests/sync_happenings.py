@@ -72,7 +72,8 @@ async def check_flushed_before_anyone_knows(stage: Stage, seed: int) -> None:
             await client.client_kill_filter(_type="normal", skipme=True)
             await client.flushall()
             await pulled.trigger()
-            assert await client.xlen(STREAM) == 1
+            # The reaper may have rung as well, before the service had noted that it has.
+            assert await client.xlen(STREAM) >= 1
             await client.flushall()
             assert (await pulled.run()).state == pb.SYNC_RUN_STATE_QUEUED
         await pulled.ended()

@@ -2,7 +2,7 @@
 
 import random
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -78,6 +78,11 @@ class History:
     def published(self) -> int:
         """How many different events are listed now."""
         return self._events - len(self._late)
+
+    @property
+    def payloads(self) -> Mapping[int, bytes]:
+        """Those of the different events that are listed now, by the events' numbers."""
+        return {event: self.payload(event) for event in self._by_event}
 
     def withheld(self, since: int) -> int:
         """How many late events of that time (milliseconds) or later are not listed yet."""

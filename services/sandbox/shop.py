@@ -1,6 +1,6 @@
 """The shop as a whole: a server to pull from, and the means to steer it, in process or over HTTP."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Annotated, Any, Self, TypeVar
@@ -90,6 +90,11 @@ class SandboxShop:
     def release(self) -> None:
         """Serves those held, and everyone."""
         self._api.gate.open()
+
+    @property
+    def payloads(self) -> Mapping[int, bytes]:
+        """Those of the different events that it lists now, as it was given them, by the events' numbers."""
+        return self._history.payloads
 
     def withheld(self, since: datetime) -> int:
         """How many late events of that time or later are not listed yet."""

@@ -4,6 +4,7 @@ import base64
 import secrets
 import uuid
 
+from aiolimiter import AsyncLimiter
 from uuid_utils.compat import uuid7
 
 from hookline.sync.v1 import alert_service_pb2 as pb
@@ -14,11 +15,17 @@ from services.sync.alert_delivery import Deliverer, Undelivered
 from services.sync.alert_messages import Message
 from shared import audit, db, page_tokens, requests
 from shared.audit import Action
-from shared.errors import AlertChannelExists, AlertChannelNotFound, MailNotSetUp
+from shared.errors import AlertChannelExists, AlertChannelNotFound, AlertChannelsFull, LimitReached, MailNotSetUp
 from shared.interceptors import Context
 from shared.vault import Vault
 
 SECRET_BYTES = 32
+TESTS = 10
+"""Of a company's channels: so many at once, and then one each time that TEST_SECONDS are over. They go to addresses
+that nobody has shown to be the company's."""
+TEST_SECONDS = 60.0
+# Where so many companies are counted, those that have all of their tests again are forgotten.
+_MANY = 1_000
 
 
 class AlertServicer(alert_service_pb2_grpc.AlertServiceServicer):
@@ -29,6 +36,7 @@ class AlertServicer(alert_service_pb2_grpc.AlertServiceServicer):
         self._vault = vault
         self._deliverer = deliverer
         self._allow_loopback = allow_loopback
+        self._tests: dict[str, AsyncLimiter] = {}
 
     async def ListAlerts(self, request: pb.ListAlertsRequest, context: Context) -> pb.ListAlertsResponse:
         company_id = requests.company(request.company_id)
@@ -69,6 +77,8 @@ class AlertServicer(alert_service_pb2_grpc.AlertServiceServicer):
                 secret=self._vault.encrypt(secret) if secret else None,
             )
             if channel is None:
+                if await store.get_channel(connection, company_id, name) is None:
+                    raise AlertChannelsFull(store.MOST_CHANNELS)
                 raise AlertChannelExists(name)
             await audit.record(connection, company_id, Action.ALERT_CHANNEL_CREATED, name)
         return pb.CreateAlertChannelResponse(channel=conversion.from_channel(channel), secret=secret)
@@ -97,8 +107,20 @@ class AlertServicer(alert_service_pb2_grpc.AlertServiceServicer):
             channel = await store.get_channel(connection, company_id, name)
         if channel is None:
             raise AlertChannelNotFound(name)
+        await self._count_test(company_id)
         try:
             await self._deliverer.deliver(Message(uuid7(), channel))
         except Undelivered as failure:
             return pb.TestAlertResponse(problem=failure.problem)
         return pb.TestAlertResponse(delivered=True)
+
+    async def _count_test(self, company_id: str) -> None:
+        """Raises LimitReached."""
+        tests = self._tests.get(company_id)
+        if tests is None:
+            if len(self._tests) >= _MANY:
+                self._tests = {company: one for company, one in self._tests.items() if not one.has_capacity(TESTS)}
+            tests = self._tests[company_id] = AsyncLimiter(TESTS, TESTS * TEST_SECONDS)
+        if not tests.has_capacity():
+            raise LimitReached("alert_tests", TEST_SECONDS)
+        await tests.acquire()

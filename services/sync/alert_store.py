@@ -17,6 +17,10 @@ FAILURES_ALERT = 3
 """How many runs of a source fail in a row before that is an alert of its own, unless told."""
 
 
+MOST_CHANNELS = 20
+"""Of a company: each is told of every alert."""
+
+
 class Kind(StrEnum):
     """What an alert tells of. The values are those of the database."""
 
@@ -198,7 +202,7 @@ async def create_channel(
     email: str | None = None,
     secret: bytes | None = None,
 ) -> Channel | None:
-    """The new channel, or None when there is one of that name."""
+    """The new channel, or None when there is one of that name, or MOST_CHANNELS of others."""
     rows = await sql.fetch(
         connection,
         "create_channel",
@@ -207,6 +211,7 @@ async def create_channel(
         webhook_url=webhook_url,
         email=email,
         secret=secret,
+        most=MOST_CHANNELS,
     )
     return Channel(**rows[0]) if rows else None
 

@@ -3,6 +3,7 @@ the scheduler, as many processes as there are: each row is taken by one."""
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -24,8 +25,10 @@ ROUND_SECONDS = 1.0
 """Between two looks at what is to be delivered."""
 WATCH_SECONDS = 5.0
 """Between two looks at schedules."""
-AT_ONCE = 16
+AT_ONCE = 64
 """Deliveries that a process has under way."""
+COMPANY_AT_ONCE = 4
+"""Of those, one company's."""
 BATCH = 100
 ATTEMPTS = 10
 LEASE = timedelta(seconds=3 * ATTEMPT_SECONDS)
@@ -94,11 +97,12 @@ class DeliveryLoop:
         self._pool = pool
         self._deliverer = deliverer
         self._first_wait = first_wait
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._under_way: dict[asyncio.Task[None], str] = {}
 
     async def run(self) -> None:
-        """Round after round, for ever; slow receivers hold up nobody but themselves. Ends by being cancelled: then
-        those under way get a few seconds, and what is cut off another process takes when its lease is over."""
+        """Round after round, for ever. A company's slow receivers hold up its own deliveries, and those of others only
+        where so many companies have slow ones that all of AT_ONCE are taken. Ends by being cancelled: then those under
+        way get a few seconds, and what is cut off another process takes when its lease is over."""
         try:
             while True:
                 try:
@@ -125,11 +129,13 @@ class DeliveryLoop:
         if len(self._under_way) >= AT_ONCE:
             return 0
         async with self._pool.acquire() as connection:
-            taken = await alerting_store.take_deliveries(connection, LEASE, AT_ONCE - len(self._under_way))
+            taken = await alerting_store.take_deliveries(
+                connection, LEASE, AT_ONCE - len(self._under_way), COMPANY_AT_ONCE, Counter(self._under_way.values())
+            )
         for delivery in taken:
             task = asyncio.create_task(self._deliver(delivery))
-            self._under_way.add(task)
-            task.add_done_callback(self._under_way.discard)
+            self._under_way[task] = delivery.channel.company_id
+            task.add_done_callback(self._under_way.pop)
         return len(taken)
 
     async def _deliver(self, delivery: Delivery) -> None:
@@ -179,7 +185,8 @@ class DeliveryLoop:
 async def alerting(pool: db.Pool, vault: Vault, settings: Settings) -> AsyncIterator[Deliverer]:
     """Both loops, until the block ends. Raises OperatorError when the settings for mail are wrong."""
     mailer = mailer_of(settings)
-    async with open_http(allow_loopback=settings.allow_loopback_sources, connections=AT_ONCE, limits=LIMITS) as http:
+    # Connections are not counted: deliveries are, and tests of channels are not to wait for them, nor hold them up.
+    async with open_http(allow_loopback=settings.allow_loopback_sources, connections=0, limits=LIMITS) as http:
         deliverer = Deliverer(http, mailer, vault)
         loops = [
             asyncio.create_task(OverdueWatch(pool, timedelta(seconds=settings.sync_overdue_seconds)).run()),

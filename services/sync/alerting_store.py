@@ -1,6 +1,7 @@
 """What alerts are to be opened, resolved and told, in PostgreSQL. Across companies."""
 
 import uuid
+from collections.abc import Mapping
 from datetime import timedelta
 
 import msgspec
@@ -48,8 +49,11 @@ async def resolve_overdue(connection: Connection, most: int) -> list[AlertKey]:
     return [(row["company_id"], row["alert_id"]) for row in rows]
 
 
-async def take_deliveries(connection: Connection, lease: timedelta, most: int) -> list[Delivery]:
-    """Takes deliveries that are due, for as long as the lease."""
+async def take_deliveries(
+    connection: Connection, lease: timedelta, most: int, most_each: int, under_way: Mapping[str, int]
+) -> list[Delivery]:
+    """Takes deliveries that are due, for as long as the lease; of a company as many that `most_each` are under way with
+    those that are now."""
     return [
         Delivery(
             delivery_id=row["delivery_id"],
@@ -58,5 +62,13 @@ async def take_deliveries(connection: Connection, lease: timedelta, most: int) -
             channel=Channel(**{field.name: row[field.name] for field in _CHANNEL_FIELDS}),
             alert=to_alert({field.name: row[field.name] for field in _ALERT_FIELDS}),
         )
-        for row in await sql.fetch(connection, "take_deliveries", lease=lease, max_rows=most)
+        for row in await sql.fetch(
+            connection,
+            "take_deliveries",
+            lease=lease,
+            max_rows=most,
+            most_each=most_each,
+            companies=list(under_way),
+            counts=list(under_way.values()),
+        )
     ]

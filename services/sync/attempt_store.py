@@ -32,12 +32,20 @@ class Claim(msgspec.Struct, frozen=True):
     """Attempts that have failed since the last page was stored."""
     cursor: str | None
     pages: int
-    said: int | None
     retries: int
+    lease_until: datetime
+    """By the database's clock."""
     time_left: timedelta
     """To the run's deadline."""
     logged: int
     """Entries of its log."""
+
+
+class Held(msgspec.Struct, frozen=True):
+    """A run whose lease was extended."""
+
+    lease_until: datetime
+    cancel_requested: bool
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -101,13 +109,25 @@ async def claim_run(connection: Connection, company_id: str, run_id: uuid.UUID, 
 
 
 async def extend_lease(
-    connection: Connection, claim: Claim, lease: timedelta, retries: int = 0, lines: Sequence[Line] = ()
-) -> bool | None:
-    """Whether the run is to be cancelled; None when it is no longer this worker's."""
+    connection: Connection,
+    claim: Claim,
+    known_until: datetime,
+    lease: timedelta,
+    retries: int = 0,
+    lines: Sequence[Line] = (),
+) -> Held | None:
+    """`known_until`: when the lease ends, as far as this worker knows; asked again with the same one, the lines are
+    written once. None: the run is no longer this worker's."""
     rows = await sql.fetch(
-        connection, "extend_lease", lease=lease, retries=retries, **run_log.columns(lines), **_fence(claim)
+        connection,
+        "extend_lease",
+        known_until=known_until,
+        lease=lease,
+        retries=retries,
+        **run_log.columns(lines),
+        **_fence(claim),
     )
-    return bool(rows[0]["cancel_requested"]) if rows else None
+    return Held(**rows[0]) if rows else None
 
 
 async def note_windows(
@@ -156,12 +176,12 @@ async def leave_run(
     lines: Sequence[Line] = (),
     *,
     failures_alert: int = FAILURES_ALERT,
-) -> bool:
-    """Ends this worker's attempt, and with it what ends with the run. False: the run is no longer this worker's."""
+) -> State | None:
+    """Ends this worker's attempt, and with it what ends with the run. Gives the state that the run is in then, which is
+    cancelled where it was to be and would be left for another attempt. None: it is no longer this worker's."""
     async with connection.transaction():
-        if end.state.has_ended:
-            await ending.lock_source(connection, claim.company_id, claim.run_id)
-        left = await sql.fetch(
+        await ending.lock_source(connection, claim.company_id, claim.run_id)
+        rows = await sql.fetch(
             connection,
             "leave_run",
             state=end.state,
@@ -171,20 +191,21 @@ async def leave_run(
             **run_log.columns(lines),
             **_fence(claim),
         )
-        if left and end.found:
+        state = State(rows[0]["state"]) if rows else None
+        if state and end.found:
             await reconciling.store(connection, claim.company_id, claim.run_id, end.found)
-        if left and end.state.has_ended:
+        if state and state.has_ended:
             key = (claim.company_id, claim.source, claim.run_id)
             await ending.finish(
                 connection,
                 *key,
-                end.state,
-                error=end.error,
+                state,
+                error=end.error if state is end.state else None,
                 gap=end.gap,
                 gap_start=end.gap_start,
                 failures_alert=failures_alert,
             )
-    return bool(left)
+    return state
 
 
 def _fence(claim: Claim) -> dict[str, Any]:

@@ -1,8 +1,12 @@
 """Where a run is in its source's history."""
 
+import hashlib
 from datetime import datetime
 
 import msgspec
+
+from services.sync.source_store import Secret
+from shared.platforms import Platform
 
 
 class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -28,6 +32,12 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where the window begins that it was found in."""
     done: bool = False
     """Whether everything is read."""
+    history: str | None = None
+    """Which history it is in, as `history_digest` has it: in another one it means nothing. None: not known."""
+
+    def is_of(self, history: str) -> bool:
+        """Whether it means something in that history. One from before this was noted is taken to."""
+        return self.history in (None, history)
 
     def encode(self) -> str:
         return msgspec.json.encode(self).decode()
@@ -39,3 +49,9 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
             return msgspec.json.decode(text, type=cls)
         except msgspec.MsgspecError:
             return None
+
+
+def history_digest(source: Secret, platform: Platform) -> str:
+    """What tells a source's history from another: where it is, what is asked for, and how it is read."""
+    what = (source.history, platform.name, source.base_url, source.parameters, platform.history)
+    return hashlib.blake2b(msgspec.json.encode(what, order="deterministic"), digest_size=8).hexdigest()

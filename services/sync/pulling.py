@@ -12,13 +12,22 @@ import msgspec
 from hookline.client import AsyncClient
 from services.sync import attempt_store, metrics, reconciling
 from services.sync.attempt_store import Progress, Stored
-from services.sync.connectors import Connector, Item, Page, TryLater, Window
+from services.sync.connectors import Connector, Item, Larger, Page, TryLater, Window
+from services.sync.connectors.http import MAX_BODY_BYTES
 from services.sync.cursor import Cursor
 from services.sync.holding import Fenced, Hold
+from services.sync.room import Room
 from services.sync.storing import store
 
 PAGES_UNDER_WAY = 4
 """Pages of a run that ingest is storing at the same time: it commits them together."""
+PAGES_BYTES = 128 * 1024 * 1024
+"""Of the pages that a process has under way, from before they are asked for to their checkpoint. One that is not there
+yet counts as what it may have. In memory a page is about twice as large."""
+RUN_BYTES = 48 * 1024 * 1024
+"""Of those of one run."""
+SMALL_PAGE = 1024 * 1024
+"""How much a page may have at first; after that, twice the largest so far."""
 RETRIES = 60
 """Requests that an attempt may make again, and one more for every two pages that it reads."""
 
@@ -39,23 +48,34 @@ class _Fetched(msgspec.Struct, frozen=True):
 class Pull:
     """Reads one run for one attempt. `overspent` is done with an exception when too many requests were made again."""
 
-    def __init__(self, hold: Hold, connector: Connector, ingest: AsyncClient, platform: str) -> None:
+    def __init__(
+        self, hold: Hold, connector: Connector, ingest: AsyncClient, platform: str, history: str, room: Room
+    ) -> None:
         claim = hold.claim
         self._hold = hold
         self._claim = claim
         self._connector = connector
         self._ingest = ingest
         self._platform = platform
+        self._room = room
+        self._own_room = Room(RUN_BYTES)
+        self._largest = 0
         self._pages = claim.pages
         self._retries = 0
         self.overspent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         connector.on_retry = self._retried
         begun = Cursor.decode(claim.cursor) if claim.cursor else None
+        if begun and not begun.is_of(history):
+            hold.lines.add(
+                "warning", "HISTORY_CHANGED", "Its source has been changed. All is read anew from the start."
+            )
+            begun = None
         now = begun.cut_time if begun else datetime.now(UTC)
         self._windows = connector.windows(claim.start_time, claim.until_time, now) or [
             Window(claim.start_time, claim.until_time)
         ]
-        self._cursor = self._found(begun) if begun else Cursor(now, self._windows[0].start)
+        new = Cursor(now, self._windows[0].start, pages_before=claim.pages)
+        self._cursor = msgspec.structs.replace(self._found(begun) if begun else new, history=history)
 
     @property
     def lacking(self) -> str | None:
@@ -140,6 +160,8 @@ class Pull:
         finally:
             others = [task for task in (taking, noting) if task]
             await ended(fetching, *others, *(task for _, task in storing))
+            # What was fetched, and is dropped.
+            self._give_back(self._own_room.taken)
         if failure:
             raise failure
 
@@ -149,7 +171,7 @@ class Pull:
         try:
             for index in range(self._index, len(self._windows)):
                 while True:
-                    page = await self._connector.page(self._windows[index], position)
+                    page = await self._fetch(self._windows[index], position)
                     said = page.said if page.said is not None else said
                     await pages.put(_Fetched(index, page, said))
                     position = page.position
@@ -161,9 +183,39 @@ class Pull:
         else:
             await pages.put(None)
 
+    async def _fetch(self, window: Window, position: str | None) -> Page:
+        """The page, for which room is taken before it is asked for."""
+        most = min(max(2 * self._largest, SMALL_PAGE), MAX_BODY_BYTES)
+        while True:
+            await self._take(most)
+            kept = 0
+            try:
+                page = await self._connector.page(window, position, most)
+                kept = page.size
+                break
+            except Larger as larger:
+                largest = larger.size
+            finally:
+                self._give_back(most - kept)
+            most = largest
+        self._largest = max(self._largest, page.size)
+        return page
+
+    async def _take(self, size: int) -> None:
+        await self._own_room.take(size)
+        try:
+            await self._room.take(size)
+        except asyncio.CancelledError:
+            self._own_room.give_back(size)
+            raise
+
+    def _give_back(self, size: int) -> None:
+        self._own_room.give_back(size)
+        self._room.give_back(size)
+
     async def _store(self, items: Sequence[Item]) -> Stored:
         self._hold.check()
-        return await store(self._ingest, self._claim, self._platform, items)
+        return await store(self._ingest, self._claim, self._platform, items, self._connector.item_headers)
 
     async def _checkpoint(self, pages: Sequence[_Fetched], stored: Stored) -> bool:
         """Notes pages of one window. False: it is to be read again, from its start."""
@@ -202,6 +254,7 @@ class Pull:
             stored,
         )
         self._cursor = cursor
+        self._give_back(sum(one.page.size for one in pages))
         return not again
 
     def _next_window(self, fetched: _Fetched, before: Cursor, lacking: str | None) -> dict[str, Any]:
@@ -248,7 +301,10 @@ class Pull:
             listed = await self._hold.while_held(
                 lambda connection: reconciling.count_listed(connection, claim.company_id, claim.run_id, after, item_ids)
             )
-            if fetched.said > listed:
+            if listed is None:
+                message = f"{window}: how many events it lists was not counted: it takes the database too long."
+                self._hold.lines.add("warning", "NOT_COMPARED", message)
+            elif fetched.said > listed:
                 return f"{window}: the source says that it has {fetched.said:,} events, and lists {listed:,}."
         if fetched.page.more:
             return f"{window}: the source says that there is more, and gives nothing more."

@@ -73,8 +73,8 @@ async def claim_due(connection: Connection, most: int) -> list[Due]:
 
 
 async def fire(connection: Connection, due: Sequence[Due], next_times: Sequence[datetime]) -> list[RunKey]:
-    """Makes the runs of claimed schedules and moves these on. A source whose run is active gets none: that run's log
-    says so."""
+    """Makes the runs of claimed schedules and moves these on. A source gets none where a run that has not ended reads
+    what the schedule is for: that run's log says so."""
     rows = await sql.fetch(
         connection,
         "fire",
@@ -91,8 +91,8 @@ async def fire(connection: Connection, due: Sequence[Due], next_times: Sequence[
             company_ids=[one.company_id for one in merged],
             sources=[one.source for one in merged],
             messages=[
-                f"The schedule was due at {one.next_run_time:%Y-%m-%dT%H:%M:%SZ}. This run was still active: it counts "
-                "for that time too."
+                f"The schedule was due at {one.next_run_time:%Y-%m-%dT%H:%M:%SZ}. This run had not ended yet: it "
+                "counts for that time too."
                 for one in merged
             ],
             # A schedule of every minute and a run of days: the other half of the log is for what the run does.
@@ -125,6 +125,22 @@ async def end_run(connection: Connection, company_id: str, run_id: uuid.UUID, er
 async def take_kicks(connection: Connection, again_after: timedelta, most: int) -> list[RunKey]:
     """Runs that a worker should be told of, noted as told."""
     return _keys(await sql.fetch(connection, "take_kicks", again_after=again_after, max_rows=most))
+
+
+async def is_before_others(connection: Connection, company_id: str, waited: timedelta) -> bool:
+    """Whether a run of the company goes before those that have waited for a worker for so long."""
+    [row] = await sql.fetch(connection, "is_before_others", company_id=company_id, waited=waited)
+    return bool(row["is_before"])
+
+
+async def remove_runs(connection: Connection, kept: timedelta, most: int) -> int:
+    """Removes runs that ended longer ago than that, but for what tells how their sources are; gives how many."""
+    return len(await sql.fetch(connection, "remove_runs", kept=kept, max_rows=most))
+
+
+async def remove_alerts(connection: Connection, kept: timedelta, most: int) -> int:
+    """Removes alerts that were over longer ago than that; gives how many."""
+    return len(await sql.fetch(connection, "remove_alerts", kept=kept, max_rows=most))
 
 
 async def note_kick(connection: Connection, company_id: str, run_id: uuid.UUID) -> None:

@@ -1,9 +1,11 @@
 """What a source has listed against what is in the log."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
+import asyncpg
 import msgspec
 
 from services.sync.statements import sql
@@ -51,37 +53,31 @@ class Reconciliation(msgspec.Struct, frozen=True):
 
 async def count_listed(
     connection: Connection, company_id: str, run_id: uuid.UUID, after_page: int, item_ids: Sequence[str]
-) -> int:
-    """Different items on the pages after that one, and of those to come."""
-    rows = await sql.fetch(
+) -> int | None:
+    """Different items on the pages after that one, and of those to come. None: it takes too long."""
+    rows = await _compared(
         connection, "count_listed", company_id=company_id, run_id=run_id, after_page=after_page, item_ids=item_ids
     )
-    return int(rows[0]["listed"])
+    return rows[0]["listed"] if rows else None
 
 
 async def reconcile(
     connection: Connection, company_id: str, run_id: uuid.UUID, source: str, start: datetime, until: datetime | None
-) -> Reconciliation:
+) -> Reconciliation | None:
     """Compares, and writes nothing. `until`: up to where events that the source did not list are looked for; None: not
-    at all."""
-    parameters = {
-        "company_id": company_id,
-        "run_id": run_id,
-        "source": source,
-        "start_time": start,
-        "until_time": until,
-        "max_rows": MAX_DIFFERENCES,
-    }
-    async with connection.transaction(readonly=True):
-        # Planned for the tables as they are now: a plan from when this month's partition was empty reads it whole for
-        # each page.
-        await connection.execute(
-            f"SET LOCAL statement_timeout = '{_PATIENCE:.0f}s'; SET LOCAL plan_cache_mode = 'force_custom_plan'"
-        )
-        # The pool's own patience is meant for statements that are over in a moment.
-        rows = await connection.fetch(
-            sql.texts["reconcile"], *sql.arguments("reconcile", parameters), timeout=_PATIENCE + 10
-        )
+    at all. None comes back when it takes too long."""
+    rows = await _compared(
+        connection,
+        "reconcile",
+        company_id=company_id,
+        run_id=run_id,
+        source=source,
+        start_time=start,
+        until_time=until,
+        max_rows=MAX_DIFFERENCES,
+    )
+    if not rows:
+        return None
     first = rows[0]
     return Reconciliation(
         listed=first["listed"],
@@ -94,6 +90,25 @@ async def reconcile(
             if row["kind"] is not None
         ],
     )
+
+
+async def _compared(connection: Connection, name: str, **parameters: Any) -> Sequence[Mapping[str, Any]]:
+    """The rows of a statement that may take long; none when it takes too long."""
+    try:
+        async with connection.transaction(readonly=True):
+            # Planned for the tables as they are now: a plan from when this month's partition was empty reads it whole
+            # for each page.
+            await connection.execute(
+                f"SET LOCAL statement_timeout = {_PATIENCE * 1000:.0f}; SET LOCAL plan_cache_mode = 'force_custom_plan'"
+            )
+            # The pool's own patience is meant for statements that are over in a moment.
+            rows: Sequence[Mapping[str, Any]] = await connection.fetch(
+                sql.texts[name], *sql.arguments(name, parameters), timeout=_PATIENCE + 10
+            )
+            return rows
+    except (asyncpg.QueryCanceledError, TimeoutError):
+        # Not as if the database were away: asked again, it would take as long again.
+        return ()
 
 
 async def store(connection: Connection, company_id: str, run_id: uuid.UUID, found: Reconciliation) -> None:

@@ -9,7 +9,7 @@ from services.sync import ending, reaper_store, reconciling, run_conversion, run
 from services.sync.doorbell import Doorbell
 from services.sync.run_store import Run, Wish
 from shared import db, page_tokens, requests
-from shared.errors import InvalidField, ServerStopping, SourceNotFound, SyncRunNotFound, Violation
+from shared.errors import DatabaseUnavailable, InvalidField, ServerStopping, SourceNotFound, SyncRunNotFound, Violation
 from shared.interceptors import Context
 
 WATCH_SECONDS = 0.5
@@ -142,8 +142,9 @@ class RunServicer:
             if found is not None:
                 return found
             if await source_store.get_source(connection, company_id, source) is None:
-                break
-        raise SourceNotFound(source)
+                raise SourceNotFound(source)
+        # Its runs come and go as fast as they are asked for.
+        raise DatabaseUnavailable
 
     async def _get_run(self, company_id: str, run_id: uuid.UUID) -> Run:
         async with db.acquired(self._pool) as connection:

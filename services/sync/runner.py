@@ -9,13 +9,15 @@ from datetime import timedelta
 import structlog
 
 from hookline.client import AsyncClient, HooklineError, Unavailable
-from services.sync import attempt_store, reconciling, source_store
+from services.sync import attempt_store, reaper_store, reconciling, source_store
 from services.sync.alert_store import FAILURES_ALERT
 from services.sync.attempt_store import End
 from services.sync.connectors import Connector, Refused, TryLater
 from services.sync.connectors.backoff import backoff
-from services.sync.holding import Cancelled, Fenced, Hold
-from services.sync.pulling import Pull, ended
+from services.sync.cursor import history_digest
+from services.sync.holding import WAITED, Cancelled, Fenced, Hold, Replaced
+from services.sync.pulling import PAGES_BYTES, Pull, ended
+from services.sync.room import Room
 from services.sync.run_store import State
 from services.sync.source_store import Secret
 from shared import db, logs
@@ -55,6 +57,7 @@ class Runner:
         self.lease = lease
         self.first_wait = first_wait
         self.failures_alert = failures_alert
+        self.room = Room(PAGES_BYTES)
         self._running: set[asyncio.Task[None]] = set()
 
     async def run(self, company_id: str, run_id: uuid.UUID) -> None:
@@ -80,6 +83,9 @@ class Runner:
         try:
             asked = time.monotonic()
             async with db.acquired(self.pool) as connection:
+                # The reaper tells of it again.
+                if not await reaper_store.is_before_others(connection, company_id, WAITED):
+                    return
                 claim = await attempt_store.claim_run(connection, company_id, run_id, timedelta(seconds=self.lease))
             if claim is not None:
                 await _Attempt(self, Hold(self.pool, claim, self.lease, asked + self.lease)).work()
@@ -102,7 +108,9 @@ class _Attempt:
         """Works until the attempt ends, and writes how. Raises Fenced when the run was lost."""
         _log.info("run_begun", source=self._claim.source, attempt=self._claim.attempt)
         if self._claim.failures >= FAILURES:
-            return await self._leave(End(State.FAILED, f"{FAILURES} workers in a row have died of it."))
+            return await self._leave(
+                End(State.FAILED, f"{FAILURES} attempts in a row have stored nothing; in the last one the worker died.")
+            )
         beating = asyncio.create_task(self._hold.keep())
         pulling = asyncio.create_task(self._pull())
         left = max(self._claim.time_left.total_seconds(), 0)
@@ -112,17 +120,24 @@ class _Attempt:
             if beating.done():
                 beating.result()
             end = pulling.result() if done else End(State.FAILED, "It has not ended by its deadline.")
-            if not done:
-                await ended(pulling)
+            # What they are about to write comes before the end.
+            await ended(pulling, beating)
             await self._leave(end)
         except asyncio.CancelledError:
             await ended(pulling, beating)
-            self._hold.lines.add("info", "HANDED_BACK", "The worker stops; another goes on with it.")
-            await self._leave(End(State.QUEUED))
+            if not self._hold.has_left:
+                self._hold.lines.add("info", "HANDED_BACK", "The worker stops; another goes on with it.")
+                await self._leave(End(State.QUEUED))
             raise
         except Cancelled:
             await ended(pulling, beating)
             await self._leave(End(State.CANCELLED))
+        except Replaced:
+            await ended(pulling, beating)
+            self._hold.lines.add(
+                "info", "HANDED_BACK", "Another company's run goes first; a worker goes on with it then."
+            )
+            await self._leave(End(State.QUEUED))
         finally:
             await ended(pulling, beating)
         return None
@@ -163,7 +178,9 @@ class _Attempt:
             raise Refused(f"There is no history of {name} any more.")
         connector = self._runner.opening(secret, platform)
         try:
-            pull = Pull(self._hold, connector, self._runner.ingest, name)
+            pull = Pull(
+                self._hold, connector, self._runner.ingest, name, history_digest(secret, platform), self._runner.room
+            )
             reading = asyncio.create_task(pull.pull())
             try:
                 await asyncio.wait([reading, pull.overspent], return_when=asyncio.FIRST_COMPLETED)
@@ -183,11 +200,16 @@ class _Attempt:
                 connection, claim.company_id, claim.run_id, claim.source, claim.start_time, until
             )
         )
-        gap = found.gap(pull.lacking)
-        self._hold.lines.add("warning" if gap else "info", "RECONCILED", found.text())
+        if found is None:
+            gap = pull.lacking
+            message = "What the source has listed was not compared with what is stored: it takes the database too long."
+            self._hold.lines.add("warning", "NOT_COMPARED", message)
+        else:
+            gap = found.gap(pull.lacking)
+            self._hold.lines.add("warning" if gap else "info", "RECONCILED", found.text())
         if pull.lacking:
             # What is not stored may be of any of the windows.
-            since = None if found.missing else pull.lacking_since
+            since = None if found and found.missing else pull.lacking_since
             return End(State.INCOMPLETE, pull.lacking, found=found, gap=gap, gap_start=since)
         return End(State.SUCCEEDED, found=found, gap=gap)
 
@@ -200,5 +222,5 @@ class _Attempt:
         return End(State.WAITING, error, retry_in=timedelta(seconds=wait))
 
     async def _leave(self, end: End) -> None:
-        await self._hold.leave(end, self._runner.failures_alert)
-        _log.info("run_left", state=end.state.value, attempt=self._claim.attempt)
+        state = await self._hold.leave(end, self._runner.failures_alert)
+        _log.info("run_left", state=state.value, attempt=self._claim.attempt)

@@ -1,12 +1,14 @@
 """The sync scheduler's process: `python -m services.sync.scheduler`. Any number of them may run."""
 
 import asyncio
+from datetime import timedelta
 
 import structlog
 
 from services.sync.alerting import alerting
 from services.sync.doorbell import Doorbell
 from services.sync.reaper import Reaper
+from services.sync.retention import removing
 from shared import db, server, tls
 from shared.broker import make_broker
 from shared.metrics_server import serving_metrics
@@ -34,11 +36,13 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
         reaper = Reaper(pool, Doorbell(broker), settings.sync_lease, failures_alert=settings.sync_failures_alert)
         with serving_metrics(settings.metrics_address, tls.certificates(settings)):
             async with alerting(pool, vault, settings):
-                reaping = asyncio.create_task(reaper.run())
+                kept = timedelta(days=settings.sync_retention_days)
+                tasks = [asyncio.create_task(reaper.run()), asyncio.create_task(removing(pool, kept))]
                 _log.info("reaping")
                 await stopping.wait()
-                reaping.cancel()
-                await asyncio.gather(reaping, return_exceptions=True)
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
             await broker.shutdown()
             _log.info("stopped")
 

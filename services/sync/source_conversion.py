@@ -59,9 +59,11 @@ def to_periods(request: _Request) -> tuple[timedelta, timedelta]:
     return look_back, run_deadline
 
 
-def to_changes(request: pb.UpdateSourceRequest, platform: Platform | None, *, allow_loopback: bool) -> Fields:
-    """What is to be changed of a source of that platform. None: there is no such platform any more. Raises InvalidField
-    with everything that is wrong."""
+def to_changes(
+    request: pb.UpdateSourceRequest, source: Source, platform: Platform | None, *, allow_loopback: bool
+) -> Fields:
+    """What is to be changed of the source, which is of that platform. None: there is no such platform any more. Raises
+    InvalidField with everything that is wrong."""
     paths = list(request.update_mask.paths)
     wrong = [
         Violation("update_mask", f"{path!r} is none of {', '.join(CHANGEABLE)}")
@@ -71,6 +73,10 @@ def to_changes(request: pb.UpdateSourceRequest, platform: Platform | None, *, al
     if not paths:
         wrong.append(Violation("update_mask", "is required"))
     wrong += _wrong(request, platform, paths, allow_loopback=allow_loopback)
+    keeps_credential = not wrong and "base_url" in paths and "credential" not in paths
+    # Whoever may change a source can't read its credential, nor have it sent to a server of their own.
+    if keeps_credential and _server(request.base_url) != _server(source.base_url):
+        wrong.append(Violation("credential", "is required with a base_url of another scheme, host or port"))
     if wrong:
         raise InvalidField(*wrong)
     look_back, run_deadline = to_periods(request)
@@ -126,6 +132,12 @@ def _wrong(
     if "run_deadline" in names and request.HasField("run_deadline"):
         bounds = (SHORTEST_DEADLINE, LONGEST_DEADLINE, "from one minute to 30 days")
         yield from _wrong_period("run_deadline", request.run_deadline, *bounds)
+
+
+def _server(url: str) -> tuple[str, str | None, int]:
+    """Who is asked at a URL."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def _wrong_period(

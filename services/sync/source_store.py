@@ -43,6 +43,8 @@ class Secret(msgspec.Struct, frozen=True):
     base_url: str
     credential: bytes
     parameters: dict[str, str]
+    history: int = 1
+    """Counted up when the address or the parameters change."""
 
 
 class Columns(msgspec.Struct, frozen=True):
@@ -114,6 +116,17 @@ async def source_secret(connection: Connection, company_id: str, source: str) ->
     """What pulling the source takes, or None when there is no such source."""
     rows = await sql.fetch(connection, "source_secret", company_id=company_id, source=source)
     return Secret(**{**rows[0], "parameters": _parameters(rows[0])}) if rows else None
+
+
+async def is_active(connection: Connection, company_id: str, source: str) -> bool:
+    """Whether a run of the source is active, or waits behind one."""
+    [row] = await sql.fetch(connection, "is_active", company_id=company_id, source=source)
+    return bool(row["is_active"])
+
+
+async def delete_runs(connection: Connection, company_id: str, source: str, most: int) -> int:
+    """Deletes runs of the source that have ended; gives how many."""
+    return len(await sql.fetch(connection, "delete_runs", company_id=company_id, source=source, max_rows=most))
 
 
 async def delete_source(connection: Connection, company_id: str, source: str) -> bool:

@@ -1,6 +1,6 @@
 """Hands a page to ingest, and says what came of each item."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,14 +13,16 @@ from services.sync.connectors import Item
 _BATCH = 1000
 
 
-async def store(ingest: AsyncClient, claim: Claim, platform: str, items: Sequence[Item]) -> Stored:
-    """Returns when ingest has acknowledged all of them. Raises what the client raises."""
+async def store(
+    ingest: AsyncClient, claim: Claim, platform: str, items: Sequence[Item], headers: Mapping[str, str]
+) -> Stored:
+    """Returns when ingest has acknowledged all of them, each under the headers. Raises what the client raises."""
     if not items:
         return Stored()
     count = len(items)
     results: list[Any] = [None] * count
     events = [
-        IncomingEvent(platform=item.platform, source=claim.source, payload=item.payload)
+        IncomingEvent(platform=item.platform, source=claim.source, payload=item.payload, headers=headers)
         if item.platform
         else item.payload
         for item in items
@@ -30,6 +32,7 @@ async def store(ingest: AsyncClient, claim: Claim, platform: str, items: Sequenc
         events,
         platform=platform,
         source=claim.source,
+        headers=headers,
         batch_size=_BATCH,
         on_result=results.__setitem__,
     )

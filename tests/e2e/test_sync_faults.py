@@ -5,8 +5,8 @@ The shop's gate is the barrier: a held request means that a worker is in the mid
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -47,6 +47,8 @@ async def test_a_sync_is_complete_and_exact_with_failing_pages_duplicates_and_la
     # Of this seed's 32 pages five fail, in four ways, one of them 429.
     runs = await check_complete(on_stage, seed=133, events=3000)
     assert sum(run.counts.accepted for run in runs) == 3000
+    # What is counted is exact only of runs that nobody had to begin again.
+    assert [run.attempt for run in runs] == [1, 1]
     assert runs[0].counts.retries > 0
 
 
@@ -89,11 +91,14 @@ async def test_every_connector_goes_on_after_a_kill_and_finds_nothing_new_the_se
 
 async def test_killed_between_two_pages_the_run_ends_by_itself(on_stage: Stage) -> None:
     async with on_stage.pulled(seed=3, events=3000) as pulled:
+        # Before the run can have ended.
+        pulled.shop.gate(20)
         await pulled.trigger()
         for victim, pages in (("sync-worker", 5), ("ingest", 15)):
             await eventually(lambda pages=pages: pulled.shop.served.pages >= pages, what=f"{pages} pages")  # type: ignore[misc]
             await on_stage.kill(victim)
-        await pulled.ended()
+        pulled.shop.release()
+        assert (await pulled.ended()).attempt >= 2
 
 
 async def test_everything_that_valkey_knew_may_be_lost_in_the_middle(on_stage: Stage) -> None:
@@ -143,6 +148,36 @@ async def test_a_busy_worker_stops_in_time_and_its_run_goes_on_elsewhere(on_stag
         assert run.counts.fetched < 1.5 * pulled.shop.served.items
 
 
+@asynccontextmanager
+async def second_note_held(on_stage: Stage) -> AsyncIterator[Callable[[], Awaitable[bool]]]:
+    """Inside the block a run's pages are noted once, and not again; gives whether that is held up now."""
+    async with on_stage.database() as gate:
+        await gate.execute(
+            """
+            CREATE FUNCTION hookline.gate() RETURNS trigger LANGUAGE plpgsql AS $$
+                BEGIN
+                    IF EXISTS (SELECT FROM hookline.sync_pages WHERE run_id = NEW.run_id) THEN
+                        PERFORM pg_advisory_xact_lock(1);
+                    END IF;
+                    RETURN NEW;
+                END
+            $$;
+            CREATE TRIGGER gate BEFORE INSERT ON hookline.sync_pages FOR EACH ROW EXECUTE FUNCTION hookline.gate();
+            SELECT pg_advisory_lock(1);
+            """
+        )
+
+        async def is_held() -> bool:
+            waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 1 AND NOT granted"
+            return bool(await gate.fetchval(waiting))
+
+        try:
+            yield is_held
+        finally:
+            await gate.execute("SELECT pg_advisory_unlock(1)")
+            await gate.execute("DROP TRIGGER gate ON hookline.sync_pages; DROP FUNCTION hookline.gate()")
+
+
 async def test_another_hookline_is_pulled_and_a_kill_changes_nothing(on_stage: Stage) -> None:
     origin, company, events = "origin", "branch", 6_000
     addresses = on_stage.suite.addresses
@@ -158,14 +193,11 @@ async def test_another_hookline_is_pulled_and_a_kill_changes_nothing(on_stage: S
         parameters={"company_id": origin},
     )
     await on_stage.stub.CreateSource(request)
-    await pulled.trigger()
-
-    async def has_begun() -> bool:
-        return (await pulled.run()).counts.pages >= 2
-
-    await eventually(has_begun, what="two pages are stored")
-    async with on_stage.frozen("export"):
-        await on_stage.kill("sync-worker")
+    async with second_note_held(on_stage) as is_held:
+        await pulled.trigger()
+        await eventually(is_held, what="some pages are noted, and the next ones are about to be")
+        async with on_stage.frozen("export"):
+            await on_stage.kill("sync-worker")
     for runs in (1, 2):
         run = await pulled.ended_well(runs)
         assert (run.reconciliation.said, run.reconciliation.listed, run.reconciliation.missing) == (events, events, 0)
@@ -180,5 +212,6 @@ async def test_another_hookline_is_pulled_and_a_kill_changes_nothing(on_stage: S
             assert found == []
             await check_ledger(connection, {company: events}, company)
         if runs == 1:
+            assert run.attempt >= 2
             await pulled.trigger(request_id="again")
     assert (run.counts.accepted, run.counts.duplicates) == (0, events)

@@ -21,15 +21,14 @@ from hookline.sync.v1.alert_service_pb2_grpc import AlertServiceStub
 from services.suite.ports import free_address
 from services.sync import alert_store, alerting
 from services.sync.__main__ import main as sync_main
-from services.sync.alert_store import Channel, Kind
+from services.sync.alert_servicer import TEST_SECONDS, TESTS
+from services.sync.alert_store import MOST_CHANNELS, Channel, Kind
 from services.sync.run_store import State
 from services.sync.scheduler import main as scheduler_main
 from shared.db import Connection
 from shared.errors import OperatorError
 from shared.settings import Settings
-from tests.alert_receivers import Inbox, Receiver, mail_server, webhook_receiver
-from tests.in_process import SECRET_KEY, Main
-from tests.integration.test_alerts import (
+from tests.alert_happenings import (
     COMPANY,
     LONG_AGO,
     SECRET,
@@ -39,6 +38,8 @@ from tests.integration.test_alerts import (
     make_webhook,
     schedule,
 )
+from tests.alert_receivers import Inbox, Receiver, mail_server, webhook_receiver
+from tests.in_process import SECRET_KEY, Main
 from tests.refusals import refused
 from tests.sync_in_process import NOWHERE, Syncing, process, syncing
 from tests.waiting import eventually
@@ -215,6 +216,30 @@ async def test_a_test_is_delivered_at_once(stub: Any, receiver: Receiver, inbox:
     assert [mail["Subject"] for mail in inbox.mails] == ["[Hookline] Test"]
 
 
+async def test_tests_are_counted(stub: Any, receiver: Receiver) -> None:
+    test = pb.TestAlertRequest(company_id=COMPANY, channel="ops")
+    for company in (COMPANY, "other"):
+        await create(stub, company=company, webhook_url=receiver.url)
+    for _ in range(TESTS):
+        assert (await stub.TestAlert(test)).delivered
+    refusal = await refused(stub.TestAlert(test))
+    assert (refusal.reason, refusal.metadata) == ("LIMIT_REACHED", {"limit": "alert_tests"})
+    assert refusal.retry_seconds == TEST_SECONDS
+    assert len(receiver.received) == TESTS
+    assert (await stub.TestAlert(pb.TestAlertRequest(company_id="other", channel="ops"))).delivered
+
+
+async def test_a_company_has_so_many_channels_and_no_more(stub: Any) -> None:
+    for number in range(MOST_CHANNELS):
+        await create(stub, f"ops-{number}")
+    refusal = await refused(create(stub))
+    assert (refusal.reason, refusal.metadata) == ("ALERT_CHANNELS_FULL", {"most": "20"})
+    assert (await refused(create(stub, "ops-0"))).reason == "ALERT_CHANNEL_EXISTS"
+    await create(stub, company="other")
+    await stub.DeleteAlertChannel(pb.DeleteAlertChannelRequest(company_id=COMPANY, channel="ops-7"))
+    await create(stub)
+
+
 async def test_a_secret_of_another_key_is_said(stub: Any, connection: Connection, receiver: Receiver) -> None:
     await create(stub, webhook_url=receiver.url)
     await connection.execute("UPDATE hookline.alert_channels SET secret = 'x'")
@@ -238,7 +263,7 @@ async def test_by_command(sync: Syncing, receiver: Receiver, connection: Connect
     failed = await hookline("test", "ops")
     assert (failed.exit_code, failed.output) == (
         14,
-        "ops has not taken the test: The receiver answers with 503.\n",
+        "ops did not accept the test: The receiver answers with 503.\n",
     )
     await make_source(connection)
     await end_run(connection, State.FAILED)
@@ -259,11 +284,16 @@ async def test_the_receiver_of_the_documentation(stub: Any) -> None:
     assert receiver.stdout
     try:
 
-        async def taken() -> bool:
-            test = pb.TestAlertRequest(company_id=COMPANY, channel="ops")
-            return bool((await stub.TestAlert(test)).delivered)
+        async def is_up() -> bool:
+            async with aiohttp.ClientSession() as visitor:
+                try:
+                    async with visitor.get(f"http://{address}/"):
+                        return True
+                except aiohttp.ClientConnectionError:
+                    return False
 
-        await eventually(taken, what="it is up")
+        await eventually(is_up, what="it is up")
+        assert (await stub.TestAlert(pb.TestAlertRequest(company_id=COMPANY, channel="ops"))).delivered
         assert await receiver.stdout.readline() == b"hookline.alert.test This is a test: nothing is wrong.\n"
         async with aiohttp.ClientSession() as stranger, stranger.post(f"http://{address}/", data=b"{}") as answer:
             assert answer.status == 400

@@ -166,7 +166,7 @@ async def test_what_is_refused(database_url: str) -> None:
         ]
         for call in without:
             refusal = await refused(call)
-            assert (refusal.code, refusal.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "SCHEDULE_NOT_FOUND")
+            assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "SCHEDULE_NOT_FOUND")
             assert refusal.metadata == {"source": SOURCE}
 
         cases: list[tuple[dict[str, Any], dict[str, str]]] = [

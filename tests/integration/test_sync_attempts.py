@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import pytest_asyncio
 
-from services.sync import cursor, ending, holding, pulling, reconciling, run_store, runner
+from services.sync import cursor, ending, pulling, reconciling, run_store, runner
 from services.sync.connectors import TryLater
 from services.sync.run_store import State, Wish
 from tests.in_process import Ingesting
@@ -178,7 +178,7 @@ async def test_whoever_lost_a_run_notes_nothing_more(work: Working) -> None:
     await check_ledger(work.connection, {COMPANY: 60})
 
 
-async def test_a_cancel_ends_a_run_within_a_second(work: Working) -> None:
+async def test_a_cancel_ends_a_run_in_the_middle_of_a_page(work: Working) -> None:
     history = History(items(60), is_ordered=True)
 
     async def hang(request: int) -> None:
@@ -191,7 +191,7 @@ async def test_a_cancel_ends_a_run_within_a_second(work: Working) -> None:
     await until_asked(history, 3)
     assert await ending.cancel_run(work.connection, COMPANY, run_id)
     assert await ending.cancel_run(work.connection, COMPANY, run_id)
-    async with asyncio.timeout(holding.LOOK_SECONDS + 0.5):
+    async with asyncio.timeout(10):
         await task
     run = await work.now(run_id)
     assert run.state is State.CANCELLED

@@ -3,12 +3,12 @@
 import asyncio
 import uuid
 from collections import Counter
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from services.sync import alerting_store, reaper_store, run_store
 from services.sync import reaper as subject
-from services.sync import reaper_store, run_store
 from services.sync.reaper import BATCH, Reaper
 from shared import db
 from shared.db import Connection
@@ -66,12 +66,47 @@ async def test_a_tick_while_the_run_is_active_is_merged_into_it(database_url: st
             await reaper.round()
             assert (await log_of(connection, run_id))[-1] == (
                 "SCHEDULE_MERGED",
-                f"The schedule was due at {due:%Y-%m-%dT%H:%M:%SZ}. This run was still active: it counts for that time"
+                f"The schedule was due at {due:%Y-%m-%dT%H:%M:%SZ}. This run had not ended yet: it counts for that time"
                 " too.",
             )
             assert await connection.fetchval("SELECT next_run_time > now() FROM hookline.sources")
     assert await connection.fetchval("SELECT count(*) FROM hookline.sync_runs") == 1
     assert len(await log_of(connection, run_id)) == 4
+
+
+async def test_a_tick_during_a_run_that_reads_up_to_an_end_makes_one_that_goes_next(
+    database_url: str, connection: Connection
+) -> None:
+    await make_due(connection, 1, "now() + interval '1 hour'")
+    until = datetime.now(UTC)
+    months = []
+    for number in range(3):
+        span = (until - timedelta(days=30 * (number + 2)), until - timedelta(days=30 * (number + 1)))
+        found = await run_store.create_run(
+            connection, "company1", "loja", None, run_store.Wish(*span, queue=number > 0)
+        )
+        assert found is not None
+        months.append(found[0].run_id)
+    ended = {"state": "succeeded", "attempt": 1, "ended_time": JUST_PAST, "behind": False}
+    async with reapers(database_url) as ([reaper], heard):
+        for _ in range(2):
+            await connection.execute("UPDATE hookline.sources SET next_run_time = now()")
+            await reaper.round()
+        # The second tick is that run's, too.
+        [own] = [
+            run for run in await run_store.list_runs(connection, "company1", None, None, 9) if run.until_time is None
+        ]
+        assert (own.trigger, own.behind, own.state) == (run_store.Trigger.SCHEDULE, True, run_store.State.QUEUED)
+        assert [code for code, _ in await log_of(connection, own.run_id)] == ["RUN_CREATED", "SCHEDULE_MERGED"]
+        assert [code for code, _ in await log_of(connection, months[0])] == ["RUN_CREATED"]
+        # It goes before those that have waited longer; and it is not overdue for having waited.
+        await connection.execute("UPDATE hookline.sync_runs SET created_time = created_time - interval '1 day'")
+        heard.keys.clear()
+        for ends, following in zip([months[0], own.run_id, months[1]], [own.run_id, *months[1:]], strict=True):
+            await change_run(connection, ends, ended)
+            await reaper.round()
+            assert heard.keys.pop() == ("company1", following)
+            assert await alerting_store.open_overdue(connection, timedelta(minutes=5), 10) == []
 
 
 async def test_a_run_begins_where_its_source_was_read_to_less_the_look_back(

@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from hookline.events.v1.events_pb2 import Event
 from hookline.export.v1.event_query_service_pb2 import (
@@ -24,12 +25,12 @@ from hookline.export.v1.event_query_service_pb2_grpc import (
 from hookline.ingest.v1 import ingest_service_pb2 as ingest_pb
 from hookline.sync.v1 import sync_service_pb2 as pb
 from services.suite.samples import grapfy_payloads
-from services.sync.connectors import Item, Page, Refused, TryLater, Window
+from services.sync.connectors import Item, Larger, Page, Refused, TryLater, Window
 from services.sync.connectors import hookline as subject
 from services.sync.connectors.hookline import HooklineConnector
 from shared.db import Connection
 from tests.in_process import exporting, ingesting
-from tests.sync_in_process import create_source, shop, whole
+from tests.sync_in_process import create_source, shop, syncing, whole
 from tests.web_servers import certificate_of
 
 COMPANY = "acme"
@@ -64,13 +65,14 @@ def items(read: Sequence[Page]) -> list[Item]:
 
 async def test_reads_a_log_whole_and_goes_on_from_any_page(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subject, "PAGE_SIZE", 20)
-    payloads = grapfy_payloads(50)
+    payloads, told = grapfy_payloads(50), list[str]()
     events = [ingest_pb.IncomingEvent(payload=payload, platform="grapfy", source="a") for payload in payloads]
     other = ingest_pb.IncomingEvent(payload=b'{"id":"1","type":"t"}', platform="generic", source="b")
     async with ingesting(database_url) as ingest, exporting(database_url) as there:
         request = ingest_pb.IngestEventsRequest(company_id=COMPANY, events=[*events, other])
         stored = (await ingest.stub.IngestEvents(request)).results
         async with connected(f"http://{there.address}") as connector:
+            connector.on_retry = told.append
             assert not connector.times_match
             assert connector.windows(LONG_AGO, None, datetime.now(UTC)) == [ALL]
             read = await pages(connector)
@@ -82,7 +84,7 @@ async def test_reads_a_log_whole_and_goes_on_from_any_page(database_url: str, mo
             assert [item.platform for item in got] == ["grapfy"] * 50 + ["generic"]
             assert all(page.read_until == page.items[-1].moment for page in read)
             assert items(await pages(connector, ALL, read[0].position)) == got[20:]
-            assert connector.retries == 0
+            assert told == []
             moments = [item.moment for item in got if item.moment]
             assert moments == sorted(moments)
             # What is sent on is the same event there as here.
@@ -164,8 +166,46 @@ async def test_pages_without_a_match_are_gone_over() -> None:
         assert ([item.id for item in page.items], page.position, page.said) == (["1"], "z", None)
         assert scripted.tokens == ["", "x", "y"]
         assert scripted.metadata[0]["authorization"] == "Bearer the-token"
-        with pytest.raises(Refused, match="the same empty page"):
+        with pytest.raises(Refused, match="the same page again and again"):
             await connector.page(ALL, "z")
+
+
+async def test_however_many_pages_are_empty_it_is_noted_how_far_that_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subject, "EMPTY_PAGES", 3)
+    scripted = Scripted(*(answer(following=token) for token in "abcde"), answer("1"))
+    async with serving(scripted) as port, connected(f"http://127.0.0.1:{port}") as connector:
+        read = await pages(connector)
+        assert [(len(page.items), page.position, page.more) for page in read] == [(0, "c", True), (1, None, False)]
+
+
+@pytest.mark.parametrize(
+    ("lie", "says"),
+    [
+        (ListEventsResponse(events=[Event(event_id="1", received_time=Timestamp(seconds=2**62))]), "of a time that is"),
+        (ListEventsResponse(events=[Event(event_id="1", received_time=Timestamp(nanos=-1))]), "of a time that is none"),
+        (answer(""), "an event without an id"),
+        (answer("x" * 501), "an event without an id"),
+        (answer("1", following="x" * 8001), r"a page token of more than 8,000 characters"),
+        (answer("1", following="p"), "the same page again and again"),
+    ],
+    ids=["year", "nanos", "no id", "long id", "long token", "circle"],
+)
+async def test_what_no_hookline_says_is_refused(lie: ListEventsResponse, says: str) -> None:
+    scripted = Scripted(lie)
+    async with serving(scripted) as port, connected(f"http://127.0.0.1:{port}") as connector:
+        with pytest.raises(Refused, match=says):
+            await connector.page(ALL, "p")
+    assert len(scripted.tokens) == 1
+
+
+async def test_a_page_is_not_asked_for_where_there_is_too_little_room() -> None:
+    scripted = Scripted(answer("1"))
+    async with serving(scripted) as port, connected(f"http://127.0.0.1:{port}") as connector:
+        with pytest.raises(Larger) as caught:
+            await connector.page(ALL, "p", 1_000_000)
+        assert scripted.tokens == []
+        page = await connector.page(ALL, "p", caught.value.size)
+        assert page.size == answer("1").ByteSize()
 
 
 @pytest.mark.parametrize(
@@ -189,7 +229,7 @@ async def test_failures_are_told_in_words_of_our_own(code: grpc.StatusCode, kind
         assert "Maria" not in str(caught.value)
         assert "the-token" not in str(caught.value)
         retries = 1 if kind is TryLater else 0
-        assert connector.retries == len(told) == len(scripted.tokens) - 1 == retries
+        assert len(told) == len(scripted.tokens) - 1 == retries
 
 
 async def test_what_gets_better_is_asked_again() -> None:
@@ -255,3 +295,13 @@ async def test_a_run_brings_another_companys_log_here(database_url: str, connect
         assert (again.counts.accepted, again.counts.duplicates) == (0, 250)
     keys = "SELECT array_agg(dedup_key ORDER BY dedup_key) FROM hookline.events WHERE company_id = $1"
     assert await connection.fetchval(keys, COMPANY) == await connection.fetchval(keys, "there")
+
+
+async def test_one_that_lies_is_told_of_when_it_is_tried(database_url: str) -> None:
+    lie = ListEventsResponse(events=[Event(event_id="1", received_time=Timestamp(seconds=2**62))])
+    async with syncing(database_url) as sync, serving(Scripted(lie)) as port:
+        about: dict[str, Any] = {"platform": "hookline", "parameters": {"company_id": "there"}}
+        await create_source(sync.stub, f"http://127.0.0.1:{port}", source="there", **about)
+        tried = await sync.stub.CheckSource(pb.CheckSourceRequest(company_id=COMPANY, source="there"))
+        assert (tried.ok, tried.events) == (False, 0)
+        assert tried.problem == "The other Hookline gives an event without an id, or of a time that is none."

@@ -1,5 +1,6 @@
 """What a worker makes of a history: windows, pages, counts, and how the run ends. See tests/scripted_history.py."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -8,12 +9,17 @@ import msgspec
 import pytest
 import pytest_asyncio
 
+from hookline.ingest.v1 import ingest_service_pb2 as ingest_pb
+from services.sync import pulling, run_store
+from services.sync import runner as runner_module
 from services.sync.connectors import Item, Refused, TryLater
 from services.sync.run_store import State
+from tests.blocking import blocked
 from tests.in_process import Ingesting
 from tests.ledger import check_ledger
 from tests.scripted_history import BEGIN, MINUTE, History, Working, item, items, working
-from tests.sync_in_process import COMPANY, change_run
+from tests.sync_in_process import COMPANY, SOURCE, change_run
+from tests.waiting import eventually
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -222,6 +228,47 @@ async def test_a_source_that_gives_less_than_it_says_makes_the_run_incomplete(wo
     await check_ledger(work.connection, {COMPANY: 150})
 
 
+async def test_a_gap_in_the_first_window_of_all_is_closed_by_the_next_run(work: Working) -> None:
+    first = datetime.now(UTC) - 29.5 * DAY
+    there = [item(number, first + number * MINUTE) for number in range(30)]
+    history = History(there, window=DAY, says=True, is_ordered=True, withheld={there[3].id})
+    run = await work.pull(history, start=None)
+    assert (run.state, run.synced_time, await work.synced_time()) == (State.INCOMPLETE, None, None)
+    assert await open_alerts(work) == ["gap_found"]
+    history.withheld = set()
+    healed = await work.pull(history, start=None)
+    assert (healed.state, healed.accepted, healed.start_time) == (State.SUCCEEDED, 1, run.start_time)
+    assert await open_alerts(work) == []
+    assert await work.synced_time() == there[-1].moment
+
+
+async def test_a_source_is_complete_until_a_run_that_has_left_out_nothing(work: Working) -> None:
+    history = History(items(30), is_ordered=True)
+
+    async def complete_until() -> datetime | None:
+        return (await run_store.source_health(work.connection, COMPANY))[SOURCE].complete_until_time
+
+    assert await complete_until() is None
+    first = await work.pull(history, start=None)
+    assert await complete_until() == first.created_time
+    # One that begins later than everything was read up to, and one that reads up to an end only.
+    assert (await work.pull(history, start=BEGIN + DAY)).state is State.SUCCEEDED
+    assert (await work.pull(history, until=BEGIN + HOUR)).state is State.SUCCEEDED
+    assert await complete_until() == first.created_time
+    # Nor does it become complete by one that fails.
+    await work.connection.execute("UPDATE hookline.sources SET synced_time = synced_time - interval '1 minute'")
+    history.before = refuse
+    assert (await work.pull(history, start=None)).state is State.FAILED
+    assert await complete_until() == first.created_time
+    history.before = History([]).before
+    last = await work.pull(history, start=None)
+    assert await complete_until() == last.created_time
+
+
+async def refuse(request: int) -> None:
+    raise Refused("The platform answers 404.")
+
+
 async def test_what_is_not_understood_is_missing_and_told_one_by_one(work: Working) -> None:
     there = items(30)
     there[7] = item(7, payload=b"[]")
@@ -265,3 +312,67 @@ async def test_what_is_gone_is_missing_and_what_the_source_does_not_list_is_unli
         " ORDER BY d.difference"
     )
     assert [row["dedup_key"] for row in unlisted] == ["o-12", "o-21"]
+
+
+BY_HEADER = """
+name = "grapfy"
+title = "What happened is in a header"
+[fields]
+type = ["header:x-shop-topic"]
+dedup_key = [["header:x-shop-topic", "event_id"]]
+"""
+
+
+async def test_items_are_handed_on_under_the_histories_headers(work: Working, module_ingest: Ingesting) -> None:
+    await module_ingest.stub.PutPlatformMapping(
+        ingest_pb.PutPlatformMappingRequest(company_id=COMPANY, mapping=BY_HEADER)
+    )
+    try:
+        # Of the source's platform, and of one that the item names itself.
+        there = [msgspec.structs.replace(item(number), platform=("", "grapfy")[number % 2]) for number in range(4)]
+        run = await work.pull(History(there, item_headers={"x-shop-topic": "paid"}))
+    finally:
+        await module_ingest.stub.DeletePlatformMapping(
+            ingest_pb.DeletePlatformMappingRequest(company_id=COMPANY, name="grapfy")
+        )
+    assert (run.state, run.accepted, run.quarantined) == (State.SUCCEEDED, 4, 0)
+    assert sorted(await work.stored()) == [f":paid:o-{number}" for number in range(4)]
+
+
+async def test_a_page_is_asked_for_when_there_is_room_for_it(work: Working, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner_module, "PAGES_BYTES", 90)
+    monkeypatch.setattr(pulling, "SMALL_PAGE", 8)
+    monkeypatch.setattr(pulling, "MAX_BODY_BYTES", 30)
+    history = History(items(100), page_bytes=20, largest_page=30)
+    runner, run_id = work.runner(history), await work.ask()
+    async with blocked(work.connection, COMPANY):
+        running = asyncio.ensure_future(runner.run(COMPANY, run_id))
+        await eventually(runner.room._turn.locked, what="a page waits for room")
+        # Nothing is stored yet: three wait for that, and beside a fourth one there would be too much.
+        assert (len(history.requests), runner.room.taken) == (4, 80)
+    await running
+    run = await work.now(run_id)
+    assert (run.state, run.accepted, runner.room.taken) == (State.SUCCEEDED, 100, 0)
+    # The first one, twice: nobody knew how large pages are.
+    assert history.asked == [8, *[30] * 10]
+
+
+async def test_a_run_takes_its_part_of_the_room_and_gives_it_back(
+    work: Working, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulling, "RUN_BYTES", 60)
+    monkeypatch.setattr(pulling, "SMALL_PAGE", 25)
+    taken: list[int] = []
+
+    async def look(request: int) -> None:
+        taken.append(runner.room.taken)
+        if request == 7:
+            raise TryLater("The platform answers 503.")
+
+    history = History(items(100), page_bytes=20, before=look)
+    runner, run_id = work.runner(history), await work.ask()
+    await runner.run(COMPANY, run_id)
+    run = await work.now(run_id)
+    assert (run.state, run.pages) == (State.WAITING, 6)
+    assert max(taken) <= 60
+    assert runner.room.taken == 0

@@ -231,7 +231,9 @@ async def test_who_was_not_told_is_told_as_soon_as_redis_is_back(database_url: s
         assert len(doorbell.keys) == 3
 
 
-async def test_a_look_costs_one_statement_and_no_scan_of_what_is_at_rest(connection: Connection) -> None:
+async def test_a_look_costs_one_statement_and_no_scan_of_what_is_at_rest(
+    database_url: str, connection: Connection
+) -> None:
     await make_due(connection, 3_000, "now() + interval '1 hour'")
     await connection.execute(
         """
@@ -245,6 +247,12 @@ async def test_a_look_costs_one_statement_and_no_scan_of_what_is_at_rest(connect
         rows = await connection.fetch("EXPLAIN " + sql.texts[name], *arguments)
         plans.append("\n".join(row[0] for row in rows))
     assert "Seq Scan" not in "\n".join(plans)
+    asked: list[str] = []
+    async with await db.open_pool(database_url, 1) as pool:
+        async with pool.acquire() as one:
+            one.add_query_logger(lambda each: asked.append(each.query))
+        await Reaper(pool, Heard(), LEASE.total_seconds()).mend()
+    assert asked == [sql.texts["look"]]
 
 
 async def test_a_tick_while_valkey_is_away_is_not_lost(

@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from hookline.sync.v1 import sync_service_pb2 as pb
 from shared.db import Connection
+from shared.timestamps import timestamp
 from tests.proxy import proxied
 from tests.refusals import refused
 from tests.sync_in_process import COMPANY, SOURCE, change_run, create_source, run_now, runs_of, syncing, trigger
@@ -253,6 +254,8 @@ async def test_the_status_says_how_each_source_stands(database_url: str, connect
             runs.append(await trigger(sync.stub, source="busy"))
             columns = {**ended, "state": state, "error": error, "cancel_requested": state == "cancelled"}
             await change_run(connection, uuid.UUID(runs[-1].run_id), columns)
+        complete = datetime(2026, 10, 1, tzinfo=UTC)
+        await connection.execute("UPDATE hookline.sources SET complete_until_time = $1 WHERE source = 'busy'", complete)
         active = await trigger(sync.stub, source="busy")
         for _ in range(2):
             await trigger(sync.stub, source="busy", when_active=pb.WHEN_ACTIVE_QUEUE)
@@ -268,7 +271,7 @@ async def test_the_status_says_how_each_source_stands(database_url: str, connect
                 active_run=active,
                 last_run=await run_now(sync.stub, runs[-1]),
                 consecutive_failures=2,
-                complete_until_time=runs[1].create_time,
+                complete_until_time=timestamp(complete),
                 queued_runs=2,
                 open_alerts=1,
             ),

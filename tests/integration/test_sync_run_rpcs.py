@@ -105,6 +105,21 @@ async def test_twenty_that_queue_up_at_the_same_moment_all_get_a_run_of_their_ow
         assert (await refused(sync.stub.TriggerSync(missing))).reason == "SOURCE_NOT_FOUND"
 
 
+async def test_who_loses_every_race_for_a_run_is_asked_to_try_again(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lost(*_: object) -> None:
+        """A run stood in the way, and has just ended."""
+
+    monkeypatch.setattr(run_store, "create_run", lost)
+    async with syncing(database_url) as sync:
+        await create_source(sync.stub)
+        refusal = await refused(sync.stub.TriggerSync(pb.TriggerSyncRequest(**KEY)))
+        assert refusal.code == grpc.StatusCode.UNAVAILABLE
+        missing = pb.TriggerSyncRequest(company_id=COMPANY, source="x")
+        assert (await refused(sync.stub.TriggerSync(missing))).reason == "SOURCE_NOT_FOUND"
+
+
 async def ended(connection: Connection, run: pb.SyncRun, end: End, lines: list[Line]) -> None:
     """Ends a run as a worker would."""
     claim = await claimed(connection, uuid.UUID(run.run_id))

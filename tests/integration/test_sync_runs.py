@@ -328,7 +328,7 @@ async def test_a_run_that_its_workers_die_of_ends(database_url: str, connection:
         async with process(worker_main, all_of_it.settings):
             run = await all_of_it.ended(asked)
     assert (run.state, run.attempt, run.counts.pages) == (pb.SYNC_RUN_STATE_FAILED, 9, 0)
-    assert run.error == "8 workers in a row have died of it."
+    assert run.error == "8 attempts in a row have stored nothing; in the last one the worker died."
 
 
 async def test_a_run_whose_worker_died_is_cancelled_by_the_reaper(database_url: str, connection: Connection) -> None:

@@ -189,13 +189,31 @@ async def test_what_the_mask_names_is_changed(database_url: str, connection: Con
         assert (
             await changed(
                 change(
-                    *("base_url", "parameters", "look_back", "run_deadline", "look_back"),
+                    *("base_url", "credential", "parameters", "look_back", "run_deadline", "look_back"),
                     base_url=made.base_url,
+                    credential="another",
                     parameters=made.parameters,
                 )
             )
             == made
         )
+
+
+async def test_a_credential_goes_to_no_other_server_than_it_was_given_for(
+    database_url: str, connection: Connection
+) -> None:
+    async with syncing(database_url) as sync:
+        await create_source(sync.stub, "https://api.example.com")
+        stored = await connection.fetchval("SELECT credential FROM hookline.sources")
+        for other in ("https://other.example", "https://api.example.com:8443", "http://127.0.0.1:443"):
+            refusal = await refused(sync.stub.UpdateSource(change("base_url", base_url=other)))
+            assert (refusal.reason, set(refusal.violations)) == ("INVALID_FIELD", {"credential"}), other
+        assert (await got(sync.stub)).base_url == "https://api.example.com"
+        # The same server, in other words.
+        await sync.stub.UpdateSource(change("base_url", base_url="https://API.example.com:443/v2"))
+        assert await connection.fetchval("SELECT credential FROM hookline.sources") == stored
+        moved = change("base_url", "credential", base_url="https://other.example", credential="another")
+        assert (await sync.stub.UpdateSource(moved)).source.base_url == "https://other.example"
 
 
 async def test_credentials_are_kept_encrypted_and_never_given_back(

@@ -142,7 +142,7 @@ async def test_a_worker_leaves_a_run_in_a_state_that_is_true(runs: Connection) -
             with pytest.raises(asyncpg.CheckViolationError, match="sync_runs_lease"):
                 await attempt_store.leave_run(runs, claim, end)
             continue
-        assert await attempt_store.leave_run(runs, claim, end, 3, SPENT)
+        assert await attempt_store.leave_run(runs, claim, end, 3, SPENT) is state
         left = await row(runs, run_id)
         assert (left["state"], left["lease_until"], left["error"], left["retries"]) == (state, None, "so it was", 3)
         assert (left["ended_time"] is not None) == state.has_ended
@@ -152,6 +152,22 @@ async def test_a_worker_leaves_a_run_in_a_state_that_is_true(runs: Connection) -
         assert not await attempt_store.leave_run(runs, claim, end, 4, SPENT)
         codes = ["RUN_CREATED", "RUN_BEGUN", "PAGE_RETRIED", "WINDOW_DONE", *["RUN_ENDED"] * state.has_ended]
         assert await log(runs, run_id) == codes
+
+
+async def test_a_run_that_was_to_be_cancelled_is_left_for_no_other_worker(runs: Connection) -> None:
+    for state in (State.WAITING, State.QUEUED):
+        claim = await claimed(runs, await make_run(runs))
+        assert await ending.cancel_run(runs, COMPANY, claim.run_id)
+        end = End(state, "away" if state is State.WAITING else None, MINUTE if state is State.WAITING else None)
+        assert await attempt_store.leave_run(runs, claim, end, 0, SPENT) is State.CANCELLED
+        left = await row(runs, claim.run_id)
+        assert (left["state"], left["lease_until"], left["next_attempt_time"]) == ("cancelled", None, None)
+        assert left["ended_time"] is not None
+        assert (await log(runs, claim.run_id))[-3:] == ["PAGE_RETRIED", "WINDOW_DONE", "RUN_ENDED"]
+    # One that has come to its end has come to it.
+    claim = await claimed(runs, await make_run(runs))
+    assert await ending.cancel_run(runs, COMPANY, claim.run_id)
+    assert await attempt_store.leave_run(runs, claim, End(State.SUCCEEDED)) is State.SUCCEEDED
 
 
 async def log(connection: Connection, run_id: uuid.UUID) -> list[str]:
@@ -185,7 +201,7 @@ async def test_pages_add_up_and_never_move_backwards(runs: Connection) -> None:
     assert [len(found["item_ids"]) for found in pages] == [5, 5, 10]
     assert await attempt_store.leave_run(runs, claim, End(State.QUEUED))
     again = await claimed(runs, claim.run_id)
-    assert (again.cursor, again.pages, again.said, again.retries) == ("five", 5, 9, 2)
+    assert (again.cursor, again.pages, again.retries) == ("five", 5, 2)
     assert again.logged == 4
 
 
@@ -218,13 +234,13 @@ async def test_whoever_lost_a_run_writes_nothing_more(runs: Connection) -> None:
     before = dict(await row(runs, run_id))
     assert not await attempt_store.checkpoint(runs, first, 1, progress("mine", BEGIN), page(1), SPENT)
     assert not await attempt_store.note_windows(runs, first, 7, 0, BEGIN, None)
-    assert await attempt_store.extend_lease(runs, first, MINUTE, 5, SPENT) is None
+    assert await attempt_store.extend_lease(runs, first, first.lease_until, MINUTE, 5, SPENT) is None
     for state in State:
         assert not await attempt_store.leave_run(runs, first, End(state, "x", MINUTE), 1, SPENT)
     assert dict(await row(runs, run_id)) == before
     assert await runs.fetchval("SELECT count(*) FROM hookline.sync_pages") == 0
     assert await log(runs, run_id) == ["RUN_CREATED", "RUN_BEGUN", "WORKER_LOST", "RUN_BEGUN"]
-    assert await attempt_store.extend_lease(runs, second, MINUTE) is False
+    assert await attempt_store.extend_lease(runs, second, second.lease_until, MINUTE) is not None
     assert await attempt_store.checkpoint(runs, second, 1, progress("mine", BEGIN), page(1))
     assert await attempt_store.leave_run(runs, second, End(State.SUCCEEDED))
 
@@ -232,13 +248,19 @@ async def test_whoever_lost_a_run_writes_nothing_more(runs: Connection) -> None:
 async def test_a_lease_that_is_over_is_not_extended_even_before_another_has_the_run(runs: Connection) -> None:
     claim = await claimed(runs, await make_run(runs))
     await change_run(runs, claim.run_id, {"lease_until": PAST})
-    assert await attempt_store.extend_lease(runs, claim, MINUTE) is None
+    assert await attempt_store.extend_lease(runs, claim, claim.lease_until, MINUTE) is None
     assert not await attempt_store.checkpoint(runs, claim, 1, progress("mine"), page(1))
 
 
 async def test_a_sign_of_life_brings_the_wish_to_cancel(runs: Connection) -> None:
     claim = await claimed(runs, await make_run(runs), lease=5)
-    assert await attempt_store.extend_lease(runs, claim, MINUTE, 4, SPENT) is False
+    held = await attempt_store.extend_lease(runs, claim, claim.lease_until, MINUTE, 4, SPENT)
+    assert held is not None
+    assert not held.cancel_requested
+    # The answer was lost: the same again is a sign of life, and tells nothing twice.
+    again = await attempt_store.extend_lease(runs, claim, claim.lease_until, MINUTE, 4, SPENT)
+    assert again is not None
+    assert again.lease_until > held.lease_until
     assert (await row(runs, claim.run_id))["retries"] == 4
     assert (await log(runs, claim.run_id))[2:] == ["PAGE_RETRIED", "WINDOW_DONE"]
     assert (await row(runs, claim.run_id))["lease_until"] > datetime.now(UTC) + timedelta(seconds=50)
@@ -246,7 +268,9 @@ async def test_a_sign_of_life_brings_the_wish_to_cancel(runs: Connection) -> Non
     cancelled = await run_store.get_run(runs, COMPANY, claim.run_id)
     assert cancelled is not None
     assert (cancelled.state, cancelled.cancel_requested) == (State.RUNNING, True)
-    assert await attempt_store.extend_lease(runs, claim, MINUTE) is True
+    last = await attempt_store.extend_lease(runs, claim, again.lease_until, MINUTE)
+    assert last is not None
+    assert last.cancel_requested
     assert await attempt_store.leave_run(runs, claim, End(State.CANCELLED))
     # Ended: it stays as it is.
     assert not await ending.cancel_run(runs, COMPANY, claim.run_id)

@@ -102,6 +102,12 @@ async def test_a_token_is_kept_for_all_that_ask_with_the_same_credential() -> No
         assert await of(OAUTH, "me:other", http, server.url).headers() == {"Authorization": "Bearer token-2"}
 
 
+async def test_an_answer_too_large_for_a_token_is_none() -> None:
+    async with web_server(tokens(more="x" * 65_536)) as server, open_http(allow_loopback=True) as http:
+        with pytest.raises(Refused, match="holds no token"):
+            await of(OAUTH, "me:secret", http, server.url).headers()
+
+
 async def test_a_token_that_is_refused_is_forgotten_once() -> None:
     async with web_server(tokens()) as server, open_http(allow_loopback=True) as http:
         one, other = of(OAUTH, "me:secret", http, server.url), of(OAUTH, "me:secret", http, server.url)

@@ -31,7 +31,10 @@ class _AlertKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AlertKind.V
     ALERT_KIND_RUN_FAILED: _AlertKind.ValueType  # 1
     """A run has ended FAILED. Resolved when one SUCCEEDED."""
     ALERT_KIND_FAILURES_IN_A_ROW: _AlertKind.ValueType  # 2
-    """Runs have failed in a row, as many as the server is set to. Resolved when one SUCCEEDED."""
+    """So many runs have ended FAILED since one last SUCCEEDED as the server's HOOKLINE_SYNC_FAILURES_ALERT says. Those
+    that ended INCOMPLETE don't count here, as they do in SourceStatus.consecutive_failures. Resolved when one
+    SUCCEEDED.
+    """
     ALERT_KIND_SCHEDULE_OVERDUE: _AlertKind.ValueType  # 3
     """A run is due by schedule, and for some minutes none was made, or no worker has begun it. Resolved when one has."""
     ALERT_KIND_GAP_FOUND: _AlertKind.ValueType  # 4
@@ -47,7 +50,10 @@ ALERT_KIND_UNSPECIFIED: AlertKind.ValueType  # 0
 ALERT_KIND_RUN_FAILED: AlertKind.ValueType  # 1
 """A run has ended FAILED. Resolved when one SUCCEEDED."""
 ALERT_KIND_FAILURES_IN_A_ROW: AlertKind.ValueType  # 2
-"""Runs have failed in a row, as many as the server is set to. Resolved when one SUCCEEDED."""
+"""So many runs have ended FAILED since one last SUCCEEDED as the server's HOOKLINE_SYNC_FAILURES_ALERT says. Those
+that ended INCOMPLETE don't count here, as they do in SourceStatus.consecutive_failures. Resolved when one
+SUCCEEDED.
+"""
 ALERT_KIND_SCHEDULE_OVERDUE: AlertKind.ValueType  # 3
 """A run is due by schedule, and for some minutes none was made, or no worker has begun it. Resolved when one has."""
 ALERT_KIND_GAP_FOUND: AlertKind.ValueType  # 4
@@ -176,7 +182,7 @@ class AlertDelivery(_message.Message):
 
     @_builtins.property
     def next_attempt_time(self) -> _timestamp_pb2.Timestamp:
-        """When it is tried next. Not set: not any more."""
+        """When it is tried next. Not set: it is not tried again."""
 
     def __init__(
         self,
@@ -210,7 +216,7 @@ class AlertChannel(_message.Message):
     company_id: _builtins.str
     """The company."""
     channel: _builtins.str
-    """Its name: letters, digits, "_", "-", ".", at most 64 characters."""
+    """Its name: letters, digits, "_", "-" and ".", starting with a letter or digit, at most 64 characters."""
     webhook_url: _builtins.str
     """The URL that a webhook is sent to."""
     email: _builtins.str
@@ -250,11 +256,11 @@ class ListAlertsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     source: _builtins.str
     """Only those of this source. Empty: of all."""
     open_only: _builtins.bool
-    """Only those that are open."""
+    """Only open ones."""
     page_size: _builtins.int
     """At most this many. 0: 50. More than 500 are taken as 500."""
     page_token: _builtins.str
@@ -315,7 +321,7 @@ class CreateAlertChannelRequest(_message.Message):
     WEBHOOK_URL_FIELD_NUMBER: _builtins.int
     EMAIL_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     channel: _builtins.str
     """The channel's name. Required."""
     webhook_url: _builtins.str
@@ -376,7 +382,7 @@ class ListAlertChannelsRequest(_message.Message):
 
     COMPANY_ID_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     def __init__(
         self,
         *,
@@ -423,7 +429,7 @@ class DeleteAlertChannelRequest(_message.Message):
     COMPANY_ID_FIELD_NUMBER: _builtins.int
     CHANNEL_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     channel: _builtins.str
     """The channel. Required."""
     def __init__(
@@ -466,7 +472,7 @@ class TestAlertRequest(_message.Message):
     COMPANY_ID_FIELD_NUMBER: _builtins.int
     CHANNEL_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     channel: _builtins.str
     """The channel. Required."""
     def __init__(

@@ -31,8 +31,13 @@ class AlertServiceStub:
     An alert is open until what it tells of is over; meanwhile what happens again is counted on it, and is not delivered
     again. Each channel is told when an alert opens and when it is resolved.
 
-    Any RPC may also answer UNAVAILABLE (the database is away; try again) or DEADLINE_EXCEEDED. Every RPC answers
-    INVALID_ARGUMENT when `company_id` is missing or malformed, or another field is wrong.
+    Any RPC may also answer:
+    UNAUTHENTICATED: the server asks for tokens, and the call has none, or one that is unknown, expired or revoked.
+    PERMISSION_DENIED: the token is another company's (WRONG_COMPANY), or lacks the scope `sync` (SCOPE_MISSING).
+    INVALID_ARGUMENT: `company_id` is malformed, or missing where no token implies it; or another field is wrong.
+    RESOURCE_EXHAUSTED: the company's limit is reached (LIMIT_REACHED); google.rpc.RetryInfo says when to try again. Or a
+    message is over 16 MiB.
+    UNAVAILABLE: the database is away, or the server is stopping; try again. DEADLINE_EXCEEDED.
     """
 
     def __init__(self, channel):
@@ -74,8 +79,13 @@ class AlertServiceServicer:
     An alert is open until what it tells of is over; meanwhile what happens again is counted on it, and is not delivered
     again. Each channel is told when an alert opens and when it is resolved.
 
-    Any RPC may also answer UNAVAILABLE (the database is away; try again) or DEADLINE_EXCEEDED. Every RPC answers
-    INVALID_ARGUMENT when `company_id` is missing or malformed, or another field is wrong.
+    Any RPC may also answer:
+    UNAUTHENTICATED: the server asks for tokens, and the call has none, or one that is unknown, expired or revoked.
+    PERMISSION_DENIED: the token is another company's (WRONG_COMPANY), or lacks the scope `sync` (SCOPE_MISSING).
+    INVALID_ARGUMENT: `company_id` is malformed, or missing where no token implies it; or another field is wrong.
+    RESOURCE_EXHAUSTED: the company's limit is reached (LIMIT_REACHED); google.rpc.RetryInfo says when to try again. Or a
+    message is over 16 MiB.
+    UNAVAILABLE: the database is away, or the server is stopping; try again. DEADLINE_EXCEEDED.
     """
 
     def ListAlerts(self, request, context):
@@ -87,16 +97,17 @@ class AlertServiceServicer:
 
     def CreateAlertChannel(self, request, context):
         """Makes a channel: a webhook, signed as Standard Webhooks (standardwebhooks.com), or an e-mail address.
-        ALREADY_EXISTS: the company has a channel of that name. INVALID_ARGUMENT: an address that is none, or a webhook that
-        is not https (http only to this machine, and only where the server allows it).
-        FAILED_PRECONDITION: an e-mail address, where the server has no mail server to send by.
+        ALREADY_EXISTS: the company has a channel of that name. INVALID_ARGUMENT: an address that is none, or a webhook
+        that is not https (http only to this machine, and only where the server allows it).
+        FAILED_PRECONDITION: an e-mail address, where the server has no mail server to send by; or the company has 20
+        channels already.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListAlertChannels(self, request, context):
-        """Lists the company's channels by name. All of them: a company has a handful.
+        """Lists the company's channels by name. All of them: a company has 20 at most.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -111,7 +122,8 @@ class AlertServiceServicer:
 
     def TestAlert(self, request, context):
         """Delivers a test to a channel now, once, and says how that went: OK also when it failed, see the response.
-        NOT_FOUND: there is none of that name.
+        NOT_FOUND: there is none of that name. RESOURCE_EXHAUSTED: the company has asked for 10 tests at once, and for more
+        than one a minute since then (LIMIT_REACHED); google.rpc.RetryInfo says when to try again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -159,8 +171,13 @@ class AlertService:
     An alert is open until what it tells of is over; meanwhile what happens again is counted on it, and is not delivered
     again. Each channel is told when an alert opens and when it is resolved.
 
-    Any RPC may also answer UNAVAILABLE (the database is away; try again) or DEADLINE_EXCEEDED. Every RPC answers
-    INVALID_ARGUMENT when `company_id` is missing or malformed, or another field is wrong.
+    Any RPC may also answer:
+    UNAUTHENTICATED: the server asks for tokens, and the call has none, or one that is unknown, expired or revoked.
+    PERMISSION_DENIED: the token is another company's (WRONG_COMPANY), or lacks the scope `sync` (SCOPE_MISSING).
+    INVALID_ARGUMENT: `company_id` is malformed, or missing where no token implies it; or another field is wrong.
+    RESOURCE_EXHAUSTED: the company's limit is reached (LIMIT_REACHED); google.rpc.RetryInfo says when to try again. Or a
+    message is over 16 MiB.
+    UNAVAILABLE: the database is away, or the server is stopping; try again. DEADLINE_EXCEEDED.
     """
 
     @staticmethod

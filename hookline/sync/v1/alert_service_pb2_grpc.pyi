@@ -32,8 +32,13 @@ class AlertServiceStub:
     An alert is open until what it tells of is over; meanwhile what happens again is counted on it, and is not delivered
     again. Each channel is told when an alert opens and when it is resolved.
 
-    Any RPC may also answer UNAVAILABLE (the database is away; try again) or DEADLINE_EXCEEDED. Every RPC answers
-    INVALID_ARGUMENT when `company_id` is missing or malformed, or another field is wrong.
+    Any RPC may also answer:
+    UNAUTHENTICATED: the server asks for tokens, and the call has none, or one that is unknown, expired or revoked.
+    PERMISSION_DENIED: the token is another company's (WRONG_COMPANY), or lacks the scope `sync` (SCOPE_MISSING).
+    INVALID_ARGUMENT: `company_id` is malformed, or missing where no token implies it; or another field is wrong.
+    RESOURCE_EXHAUSTED: the company's limit is reached (LIMIT_REACHED); google.rpc.RetryInfo says when to try again. Or a
+    message is over 16 MiB.
+    UNAVAILABLE: the database is away, or the server is stopping; try again. DEADLINE_EXCEEDED.
     """
 
     @_typing.overload
@@ -44,17 +49,19 @@ class AlertServiceStub:
     """Lists alerts, newest first."""
     CreateAlertChannel: _grpc.UnaryUnaryMultiCallable[_alert_service_pb2.CreateAlertChannelRequest, _alert_service_pb2.CreateAlertChannelResponse]
     """Makes a channel: a webhook, signed as Standard Webhooks (standardwebhooks.com), or an e-mail address.
-    ALREADY_EXISTS: the company has a channel of that name. INVALID_ARGUMENT: an address that is none, or a webhook that
-    is not https (http only to this machine, and only where the server allows it).
-    FAILED_PRECONDITION: an e-mail address, where the server has no mail server to send by.
+    ALREADY_EXISTS: the company has a channel of that name. INVALID_ARGUMENT: an address that is none, or a webhook
+    that is not https (http only to this machine, and only where the server allows it).
+    FAILED_PRECONDITION: an e-mail address, where the server has no mail server to send by; or the company has 20
+    channels already.
     """
     ListAlertChannels: _grpc.UnaryUnaryMultiCallable[_alert_service_pb2.ListAlertChannelsRequest, _alert_service_pb2.ListAlertChannelsResponse]
-    """Lists the company's channels by name. All of them: a company has a handful."""
+    """Lists the company's channels by name. All of them: a company has 20 at most."""
     DeleteAlertChannel: _grpc.UnaryUnaryMultiCallable[_alert_service_pb2.DeleteAlertChannelRequest, _alert_service_pb2.DeleteAlertChannelResponse]
     """Removes a channel; what it was to be told yet is not told. NOT_FOUND: there is none of that name."""
     TestAlert: _grpc.UnaryUnaryMultiCallable[_alert_service_pb2.TestAlertRequest, _alert_service_pb2.TestAlertResponse]
     """Delivers a test to a channel now, once, and says how that went: OK also when it failed, see the response.
-    NOT_FOUND: there is none of that name.
+    NOT_FOUND: there is none of that name. RESOURCE_EXHAUSTED: the company has asked for 10 tests at once, and for more
+    than one a minute since then (LIMIT_REACHED); google.rpc.RetryInfo says when to try again.
     """
 
 @_typing.type_check_only
@@ -64,8 +71,13 @@ class AlertServiceAsyncStub(AlertServiceStub):
     An alert is open until what it tells of is over; meanwhile what happens again is counted on it, and is not delivered
     again. Each channel is told when an alert opens and when it is resolved.
 
-    Any RPC may also answer UNAVAILABLE (the database is away; try again) or DEADLINE_EXCEEDED. Every RPC answers
-    INVALID_ARGUMENT when `company_id` is missing or malformed, or another field is wrong.
+    Any RPC may also answer:
+    UNAUTHENTICATED: the server asks for tokens, and the call has none, or one that is unknown, expired or revoked.
+    PERMISSION_DENIED: the token is another company's (WRONG_COMPANY), or lacks the scope `sync` (SCOPE_MISSING).
+    INVALID_ARGUMENT: `company_id` is malformed, or missing where no token implies it; or another field is wrong.
+    RESOURCE_EXHAUSTED: the company's limit is reached (LIMIT_REACHED); google.rpc.RetryInfo says when to try again. Or a
+    message is over 16 MiB.
+    UNAVAILABLE: the database is away, or the server is stopping; try again. DEADLINE_EXCEEDED.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -73,17 +85,19 @@ class AlertServiceAsyncStub(AlertServiceStub):
     """Lists alerts, newest first."""
     CreateAlertChannel: _aio.UnaryUnaryMultiCallable[_alert_service_pb2.CreateAlertChannelRequest, _alert_service_pb2.CreateAlertChannelResponse]  # type: ignore[assignment]
     """Makes a channel: a webhook, signed as Standard Webhooks (standardwebhooks.com), or an e-mail address.
-    ALREADY_EXISTS: the company has a channel of that name. INVALID_ARGUMENT: an address that is none, or a webhook that
-    is not https (http only to this machine, and only where the server allows it).
-    FAILED_PRECONDITION: an e-mail address, where the server has no mail server to send by.
+    ALREADY_EXISTS: the company has a channel of that name. INVALID_ARGUMENT: an address that is none, or a webhook
+    that is not https (http only to this machine, and only where the server allows it).
+    FAILED_PRECONDITION: an e-mail address, where the server has no mail server to send by; or the company has 20
+    channels already.
     """
     ListAlertChannels: _aio.UnaryUnaryMultiCallable[_alert_service_pb2.ListAlertChannelsRequest, _alert_service_pb2.ListAlertChannelsResponse]  # type: ignore[assignment]
-    """Lists the company's channels by name. All of them: a company has a handful."""
+    """Lists the company's channels by name. All of them: a company has 20 at most."""
     DeleteAlertChannel: _aio.UnaryUnaryMultiCallable[_alert_service_pb2.DeleteAlertChannelRequest, _alert_service_pb2.DeleteAlertChannelResponse]  # type: ignore[assignment]
     """Removes a channel; what it was to be told yet is not told. NOT_FOUND: there is none of that name."""
     TestAlert: _aio.UnaryUnaryMultiCallable[_alert_service_pb2.TestAlertRequest, _alert_service_pb2.TestAlertResponse]  # type: ignore[assignment]
     """Delivers a test to a channel now, once, and says how that went: OK also when it failed, see the response.
-    NOT_FOUND: there is none of that name.
+    NOT_FOUND: there is none of that name. RESOURCE_EXHAUSTED: the company has asked for 10 tests at once, and for more
+    than one a minute since then (LIMIT_REACHED); google.rpc.RetryInfo says when to try again.
     """
 
 class AlertServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -92,8 +106,13 @@ class AlertServiceServicer(metaclass=_abc_1.ABCMeta):
     An alert is open until what it tells of is over; meanwhile what happens again is counted on it, and is not delivered
     again. Each channel is told when an alert opens and when it is resolved.
 
-    Any RPC may also answer UNAVAILABLE (the database is away; try again) or DEADLINE_EXCEEDED. Every RPC answers
-    INVALID_ARGUMENT when `company_id` is missing or malformed, or another field is wrong.
+    Any RPC may also answer:
+    UNAUTHENTICATED: the server asks for tokens, and the call has none, or one that is unknown, expired or revoked.
+    PERMISSION_DENIED: the token is another company's (WRONG_COMPANY), or lacks the scope `sync` (SCOPE_MISSING).
+    INVALID_ARGUMENT: `company_id` is malformed, or missing where no token implies it; or another field is wrong.
+    RESOURCE_EXHAUSTED: the company's limit is reached (LIMIT_REACHED); google.rpc.RetryInfo says when to try again. Or a
+    message is over 16 MiB.
+    UNAVAILABLE: the database is away, or the server is stopping; try again. DEADLINE_EXCEEDED.
     """
 
     @_abc_1.abstractmethod
@@ -111,9 +130,10 @@ class AlertServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_alert_service_pb2.CreateAlertChannelResponse, _abc.Awaitable[_alert_service_pb2.CreateAlertChannelResponse]]:
         """Makes a channel: a webhook, signed as Standard Webhooks (standardwebhooks.com), or an e-mail address.
-        ALREADY_EXISTS: the company has a channel of that name. INVALID_ARGUMENT: an address that is none, or a webhook that
-        is not https (http only to this machine, and only where the server allows it).
-        FAILED_PRECONDITION: an e-mail address, where the server has no mail server to send by.
+        ALREADY_EXISTS: the company has a channel of that name. INVALID_ARGUMENT: an address that is none, or a webhook
+        that is not https (http only to this machine, and only where the server allows it).
+        FAILED_PRECONDITION: an e-mail address, where the server has no mail server to send by; or the company has 20
+        channels already.
         """
 
     @_abc_1.abstractmethod
@@ -122,7 +142,7 @@ class AlertServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _alert_service_pb2.ListAlertChannelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_alert_service_pb2.ListAlertChannelsResponse, _abc.Awaitable[_alert_service_pb2.ListAlertChannelsResponse]]:
-        """Lists the company's channels by name. All of them: a company has a handful."""
+        """Lists the company's channels by name. All of them: a company has 20 at most."""
 
     @_abc_1.abstractmethod
     def DeleteAlertChannel(
@@ -139,7 +159,8 @@ class AlertServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_alert_service_pb2.TestAlertResponse, _abc.Awaitable[_alert_service_pb2.TestAlertResponse]]:
         """Delivers a test to a channel now, once, and says how that went: OK also when it failed, see the response.
-        NOT_FOUND: there is none of that name.
+        NOT_FOUND: there is none of that name. RESOURCE_EXHAUSTED: the company has asked for 10 tests at once, and for more
+        than one a minute since then (LIMIT_REACHED); google.rpc.RetryInfo says when to try again.
         """
 
 def add_AlertServiceServicer_to_server(servicer: AlertServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -102,7 +102,9 @@ class _WhenActiveEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WhenActive
     WHEN_ACTIVE_JOIN: _WhenActive.ValueType  # 1
     """The request is answered with the active run, whatever its span."""
     WHEN_ACTIVE_QUEUE: _WhenActive.ValueType  # 2
-    """A run of its own waits until the active one, and those that wait already, have ended."""
+    """A run of its own waits until the active one, and those that wait already, have ended. One that the schedule makes
+    meanwhile goes first.
+    """
 
 class WhenActive(_WhenActive, metaclass=_WhenActiveEnumTypeWrapper):
     """What becomes of a request for a run while another one of the source is active."""
@@ -112,7 +114,9 @@ WHEN_ACTIVE_UNSPECIFIED: WhenActive.ValueType  # 0
 WHEN_ACTIVE_JOIN: WhenActive.ValueType  # 1
 """The request is answered with the active run, whatever its span."""
 WHEN_ACTIVE_QUEUE: WhenActive.ValueType  # 2
-"""A run of its own waits until the active one, and those that wait already, have ended."""
+"""A run of its own waits until the active one, and those that wait already, have ended. One that the schedule makes
+meanwhile goes first.
+"""
 Global___WhenActive: _TypeAlias = WhenActive  # noqa: Y015
 
 class _LogLevel:
@@ -206,8 +210,8 @@ class Source(_message.Message):
     company_id: _builtins.str
     """The company."""
     source: _builtins.str
-    """Its name: letters, digits, "_", "-", ".", at most 64 characters. The same as on events that come by webhook,
-    or the same event is stored twice.
+    """Its name: letters, digits, "_", "-" and ".", starting with a letter or digit, at most 64 characters. The same as on
+    events that come by webhook, or the same event is stored twice.
     """
     platform: _builtins.str
     """The platform, such as "grapfy", or one of the company's own. It must have a history that Hookline can pull."""
@@ -227,16 +231,16 @@ class Source(_message.Message):
 
     @_builtins.property
     def look_back(self) -> _duration_pb2.Duration:
-        """How far before what was read last a run begins, since platforms list events late. One hour unless told."""
+        """How far before what was read last a run begins, since platforms list events late. One hour by default."""
 
     @_builtins.property
     def run_deadline(self) -> _duration_pb2.Duration:
-        """How long a run may take before it ends FAILED. 24 hours unless told."""
+        """How long a run may take before it ends FAILED. 24 hours by default."""
 
     @_builtins.property
     def synced_time(self) -> _timestamp_pb2.Timestamp:
         """Up to where the platform's history has been read and stored without a gap: the time of an event. Not set: nothing
-        has been read yet.
+        has been read yet, or nothing since the address or the parameters changed.
         """
 
     def __init__(
@@ -389,7 +393,9 @@ class SyncRun(_message.Message):
 
     @_builtins.property
     def reconciliation(self) -> Global___Reconciliation:
-        """What the source has against what is stored. Not set: it has not been compared, because the run has not come to it."""
+        """What the source has against what is stored. Not set: it has not been compared, because the run has not come to it,
+        or because it took too long.
+        """
 
     def __init__(
         self,
@@ -467,7 +473,9 @@ Global___SyncProgress: _TypeAlias = SyncProgress  # noqa: Y015
 
 @_typing.final
 class Reconciliation(_message.Message):
-    """What a source has listed in a run's span against what is stored. ListSyncDifferences gives the differences one by one."""
+    """What a source has listed in a run's span against what is stored. ListSyncDifferences gives the differences one by
+    one.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -582,7 +590,9 @@ class SourceStatus(_message.Message):
     QUEUED_RUNS_FIELD_NUMBER: _builtins.int
     OPEN_ALERTS_FIELD_NUMBER: _builtins.int
     consecutive_failures: _builtins.int
-    """Runs that have ended FAILED or INCOMPLETE since the last that SUCCEEDED."""
+    """Runs that have ended FAILED or INCOMPLETE since the last that SUCCEEDED. ALERT_KIND_FAILURES_IN_A_ROW counts only
+    those that FAILED.
+    """
     queued_runs: _builtins.int
     """Runs that wait behind the active one."""
     open_alerts: _builtins.int
@@ -601,7 +611,10 @@ class SourceStatus(_message.Message):
 
     @_builtins.property
     def complete_until_time(self) -> _timestamp_pb2.Timestamp:
-        """When the last run that succeeded began: everything older is complete. Not set: none has succeeded."""
+        """What the platform listed by this time is read and stored without a gap. It is when the last run was asked for that
+        SUCCEEDED, had no `until_time` and began no later than what had been read before. Not set: there is no such run
+        yet, or none since the address or the parameters changed.
+        """
 
     def __init__(
         self,
@@ -657,7 +670,7 @@ class CreateSourceRequest(_message.Message):
     LOOK_BACK_FIELD_NUMBER: _builtins.int
     RUN_DEADLINE_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     source: _builtins.str
     """The source's name. Required."""
     platform: _builtins.str
@@ -759,11 +772,13 @@ class UpdateSourceRequest(_message.Message):
     LOOK_BACK_FIELD_NUMBER: _builtins.int
     RUN_DEADLINE_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     source: _builtins.str
     """The source. Required."""
     base_url: _builtins.str
-    """As in CreateSourceRequest."""
+    """As in CreateSourceRequest. With another scheme, host or port than before the credential must be given as well: the
+    one that is stored is sent to no other server than it was given for.
+    """
     credential: _builtins.str
     """As in CreateSourceRequest."""
     @_builtins.property
@@ -835,7 +850,7 @@ class GetSourceRequest(_message.Message):
     COMPANY_ID_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     source: _builtins.str
     """The source. Required."""
     def __init__(
@@ -884,7 +899,7 @@ class ListSourcesRequest(_message.Message):
 
     COMPANY_ID_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     def __init__(
         self,
         *,
@@ -931,7 +946,7 @@ class DeleteSourceRequest(_message.Message):
     COMPANY_ID_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     source: _builtins.str
     """The source. Required."""
     def __init__(
@@ -974,7 +989,7 @@ class CheckSourceRequest(_message.Message):
     COMPANY_ID_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     source: _builtins.str
     """The source. Required."""
     def __init__(
@@ -1080,7 +1095,7 @@ class StartScheduleRequest(_message.Message):
     TIME_ZONE_FIELD_NUMBER: _builtins.int
     JITTER_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     source: _builtins.str
     """The source. Required."""
     cron: _builtins.str
@@ -1150,7 +1165,7 @@ class PauseScheduleRequest(_message.Message):
     COMPANY_ID_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     source: _builtins.str
     """The source. Required."""
     def __init__(
@@ -1200,7 +1215,7 @@ class ResumeScheduleRequest(_message.Message):
     COMPANY_ID_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     source: _builtins.str
     """The source. Required."""
     def __init__(
@@ -1250,7 +1265,7 @@ class StopScheduleRequest(_message.Message):
     COMPANY_ID_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     source: _builtins.str
     """The source. Required."""
     def __init__(
@@ -1305,7 +1320,7 @@ class TriggerSyncRequest(_message.Message):
     UNTIL_TIME_FIELD_NUMBER: _builtins.int
     WHEN_ACTIVE_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     source: _builtins.str
     """The source. Empty: the company's only one; INVALID_ARGUMENT if it has several."""
     days_back: _builtins.int
@@ -1381,7 +1396,7 @@ class GetSyncStatusRequest(_message.Message):
 
     COMPANY_ID_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     def __init__(
         self,
         *,
@@ -1428,7 +1443,7 @@ class GetSyncRunRequest(_message.Message):
     COMPANY_ID_FIELD_NUMBER: _builtins.int
     RUN_ID_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     run_id: _builtins.str
     """The run. Required."""
     def __init__(
@@ -1480,7 +1495,7 @@ class ListSyncRunsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     source: _builtins.str
     """Only runs of this source. Empty: of all."""
     page_size: _builtins.int
@@ -1540,7 +1555,7 @@ class CancelSyncRunRequest(_message.Message):
     COMPANY_ID_FIELD_NUMBER: _builtins.int
     RUN_ID_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     run_id: _builtins.str
     """The run. Required."""
     def __init__(
@@ -1590,7 +1605,7 @@ class WatchSyncRunRequest(_message.Message):
     COMPANY_ID_FIELD_NUMBER: _builtins.int
     RUN_ID_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     run_id: _builtins.str
     """The run. Required."""
     def __init__(
@@ -1642,7 +1657,7 @@ class ListSyncRunLogRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     run_id: _builtins.str
     """The run. Required."""
     page_size: _builtins.int
@@ -1744,7 +1759,7 @@ class ListSyncDifferencesRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     run_id: _builtins.str
     """The run. Required."""
     page_size: _builtins.int
@@ -1809,11 +1824,11 @@ class SyncDifference(_message.Message):
     kind: Global___DifferenceKind.ValueType
     """Which side lacks it."""
     item_id: _builtins.str
-    """The platform's id. Empty for what it does not list."""
+    """The platform's id. Empty for what it does not list, and where it was a person's, who has been erased."""
     event_id: _builtins.str
     """Hookline's id. Empty for what is not stored."""
     reason: _builtins.str
-    """Why it is missing: a name of OutcomeReason without its prefix, such as "FIELD_MISSING", or "NOT_STORED". Why it is
+    """Why it is missing: a name of OutcomeReason without its prefix, such as "TYPE_MISSING", or "NOT_STORED". Why it is
     unlisted is not known: "NOT_LISTED".
     """
     message: _builtins.str

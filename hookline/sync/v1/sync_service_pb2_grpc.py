@@ -32,8 +32,15 @@ class SyncServiceStub:
     platform's history. A run pulls one source over one span of time. At most one run of a source is active: asking for
     another joins it, or queues behind it. Runs survive the death of any process and end by themselves.
 
-    Any RPC may also answer UNAVAILABLE (the database is away; try again) or DEADLINE_EXCEEDED. Every RPC answers
-    INVALID_ARGUMENT when `company_id` is missing or malformed, or another field is wrong.
+    Any RPC may also answer:
+    UNAUTHENTICATED: the server asks for tokens, and the call has none, or one that is unknown, expired or revoked. A
+    stream under way ends with it when its token does.
+    PERMISSION_DENIED: the token is another company's (WRONG_COMPANY), or lacks the scope `sync` (SCOPE_MISSING).
+    INVALID_ARGUMENT: `company_id` is malformed, or missing where no token implies it; or another field is wrong.
+    RESOURCE_EXHAUSTED: the company's limit is reached (LIMIT_REACHED); google.rpc.RetryInfo says when to try again. Or a
+    message is over 16 MiB.
+    ABORTED, from WatchSyncRun: the caller took nothing for longer than the server's HOOKLINE_STALL_SECONDS.
+    UNAVAILABLE: the database is away, or the server is stopping; try again. DEADLINE_EXCEEDED.
     """
 
     def __init__(self, channel):
@@ -141,8 +148,15 @@ class SyncServiceServicer:
     platform's history. A run pulls one source over one span of time. At most one run of a source is active: asking for
     another joins it, or queues behind it. Runs survive the death of any process and end by themselves.
 
-    Any RPC may also answer UNAVAILABLE (the database is away; try again) or DEADLINE_EXCEEDED. Every RPC answers
-    INVALID_ARGUMENT when `company_id` is missing or malformed, or another field is wrong.
+    Any RPC may also answer:
+    UNAUTHENTICATED: the server asks for tokens, and the call has none, or one that is unknown, expired or revoked. A
+    stream under way ends with it when its token does.
+    PERMISSION_DENIED: the token is another company's (WRONG_COMPANY), or lacks the scope `sync` (SCOPE_MISSING).
+    INVALID_ARGUMENT: `company_id` is malformed, or missing where no token implies it; or another field is wrong.
+    RESOURCE_EXHAUSTED: the company's limit is reached (LIMIT_REACHED); google.rpc.RetryInfo says when to try again. Or a
+    message is over 16 MiB.
+    ABORTED, from WatchSyncRun: the caller took nothing for longer than the server's HOOKLINE_STALL_SECONDS.
+    UNAVAILABLE: the database is away, or the server is stopping; try again. DEADLINE_EXCEEDED.
     """
 
     def CreateSource(self, request, context):
@@ -156,7 +170,9 @@ class SyncServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateSource(self, request, context):
-        """Changes a source; runs under way go on with what they began with. NOT_FOUND: there is none of that name.
+        """Changes a source. A change holds for runs that begin afterwards, and from the next attempt on for runs under way.
+        With another address or other parameters it is another history, of which nothing is read yet: the next run begins
+        30 days ago, or where the last one came to if that is earlier. NOT_FOUND: there is none of that name.
         INVALID_ARGUMENT: as for CreateSource, or the mask names what can't be changed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -164,7 +180,7 @@ class SyncServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetSource(self, request, context):
-        """Gives one source. NOT_FOUND: there is none of that name.
+        """Returns one source. NOT_FOUND: there is none of that name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -178,8 +194,8 @@ class SyncServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteSource(self, request, context):
-        """Removes a source with its schedule and its runs' history. Its events stay. NOT_FOUND: there is none of that name.
-        FAILED_PRECONDITION: a run of it is active; cancel it first.
+        """Removes a source with its schedule, its runs' history and its alerts. Its events stay. NOT_FOUND: there is none of
+        that name. FAILED_PRECONDITION: a run of it is active or waits behind one; cancel them all first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -195,8 +211,8 @@ class SyncServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StartSchedule(self, request, context):
-        """Starts, or changes, the schedule of a source; one that was paused goes on. By interval, the first run is due at once;
-        by cron, at its next time. Ticks missed while everything was down are caught up by one run.
+        """Starts, or changes, the schedule of a source; one that was paused goes on. By interval, the first run is due at
+        once; by cron, at its next time. Ticks missed while everything was down are caught up by one run.
         NOT_FOUND: there is no such source. INVALID_ARGUMENT: a cron expression or a time zone that is none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -205,7 +221,7 @@ class SyncServiceServicer:
 
     def PauseSchedule(self, request, context):
         """Pauses the schedule of a source, keeping its settings. A run under way goes on. Pausing what is paused is OK.
-        NOT_FOUND: there is no such source. FAILED_PRECONDITION: it has no schedule.
+        NOT_FOUND: there is no such source, or it has no schedule (SCHEDULE_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -213,7 +229,7 @@ class SyncServiceServicer:
 
     def ResumeSchedule(self, request, context):
         """Lets a paused schedule go on; ticks of the pause are not caught up. Resuming what is not paused is OK.
-        NOT_FOUND: there is no such source. FAILED_PRECONDITION: it has no schedule.
+        NOT_FOUND: there is no such source, or it has no schedule (SCHEDULE_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -228,8 +244,9 @@ class SyncServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def TriggerSync(self, request, context):
-        """Asks for a run now. Joins the active run of the source if there is one, whatever its span, or queues behind it where
-        asked to. The same `request_id` again gives the same run, also when it has ended.
+        """Asks for a run now. Joins the active run of the source if there is one, whatever its span, or queues behind it
+        where asked to. The same `request_id` again gives the same run, also when it has ended, as long as it is kept: see
+        ListSyncRuns.
         NOT_FOUND: there is no such source. RESOURCE_EXHAUSTED: 100 runs of it are queued already.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -244,14 +261,15 @@ class SyncServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetSyncRun(self, request, context):
-        """Gives one run. NOT_FOUND: the company has no such run.
+        """Returns one run. NOT_FOUND: the company has no such run.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListSyncRuns(self, request, context):
-        """Lists runs, newest first.
+        """Lists runs, newest first. Those that ended long ago (90 days, unless the server is set otherwise) are removed, but
+        for the last of each source and its last that SUCCEEDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -395,8 +413,15 @@ class SyncService:
     platform's history. A run pulls one source over one span of time. At most one run of a source is active: asking for
     another joins it, or queues behind it. Runs survive the death of any process and end by themselves.
 
-    Any RPC may also answer UNAVAILABLE (the database is away; try again) or DEADLINE_EXCEEDED. Every RPC answers
-    INVALID_ARGUMENT when `company_id` is missing or malformed, or another field is wrong.
+    Any RPC may also answer:
+    UNAUTHENTICATED: the server asks for tokens, and the call has none, or one that is unknown, expired or revoked. A
+    stream under way ends with it when its token does.
+    PERMISSION_DENIED: the token is another company's (WRONG_COMPANY), or lacks the scope `sync` (SCOPE_MISSING).
+    INVALID_ARGUMENT: `company_id` is malformed, or missing where no token implies it; or another field is wrong.
+    RESOURCE_EXHAUSTED: the company's limit is reached (LIMIT_REACHED); google.rpc.RetryInfo says when to try again. Or a
+    message is over 16 MiB.
+    ABORTED, from WatchSyncRun: the caller took nothing for longer than the server's HOOKLINE_STALL_SECONDS.
+    UNAVAILABLE: the database is away, or the server is stopping; try again. DEADLINE_EXCEEDED.
     """
 
     @staticmethod

@@ -33,8 +33,15 @@ class SyncServiceStub:
     platform's history. A run pulls one source over one span of time. At most one run of a source is active: asking for
     another joins it, or queues behind it. Runs survive the death of any process and end by themselves.
 
-    Any RPC may also answer UNAVAILABLE (the database is away; try again) or DEADLINE_EXCEEDED. Every RPC answers
-    INVALID_ARGUMENT when `company_id` is missing or malformed, or another field is wrong.
+    Any RPC may also answer:
+    UNAUTHENTICATED: the server asks for tokens, and the call has none, or one that is unknown, expired or revoked. A
+    stream under way ends with it when its token does.
+    PERMISSION_DENIED: the token is another company's (WRONG_COMPANY), or lacks the scope `sync` (SCOPE_MISSING).
+    INVALID_ARGUMENT: `company_id` is malformed, or missing where no token implies it; or another field is wrong.
+    RESOURCE_EXHAUSTED: the company's limit is reached (LIMIT_REACHED); google.rpc.RetryInfo says when to try again. Or a
+    message is over 16 MiB.
+    ABORTED, from WatchSyncRun: the caller took nothing for longer than the server's HOOKLINE_STALL_SECONDS.
+    UNAVAILABLE: the database is away, or the server is stopping; try again. DEADLINE_EXCEEDED.
     """
 
     @_typing.overload
@@ -48,16 +55,18 @@ class SyncServiceStub:
     where the server allows it). Where the address leads is looked at when it is used: see CheckSource.
     """
     UpdateSource: _grpc.UnaryUnaryMultiCallable[_sync_service_pb2.UpdateSourceRequest, _sync_service_pb2.UpdateSourceResponse]
-    """Changes a source; runs under way go on with what they began with. NOT_FOUND: there is none of that name.
+    """Changes a source. A change holds for runs that begin afterwards, and from the next attempt on for runs under way.
+    With another address or other parameters it is another history, of which nothing is read yet: the next run begins
+    30 days ago, or where the last one came to if that is earlier. NOT_FOUND: there is none of that name.
     INVALID_ARGUMENT: as for CreateSource, or the mask names what can't be changed.
     """
     GetSource: _grpc.UnaryUnaryMultiCallable[_sync_service_pb2.GetSourceRequest, _sync_service_pb2.GetSourceResponse]
-    """Gives one source. NOT_FOUND: there is none of that name."""
+    """Returns one source. NOT_FOUND: there is none of that name."""
     ListSources: _grpc.UnaryUnaryMultiCallable[_sync_service_pb2.ListSourcesRequest, _sync_service_pb2.ListSourcesResponse]
     """Lists the company's sources by name. All of them: a company has a handful."""
     DeleteSource: _grpc.UnaryUnaryMultiCallable[_sync_service_pb2.DeleteSourceRequest, _sync_service_pb2.DeleteSourceResponse]
-    """Removes a source with its schedule and its runs' history. Its events stay. NOT_FOUND: there is none of that name.
-    FAILED_PRECONDITION: a run of it is active; cancel it first.
+    """Removes a source with its schedule, its runs' history and its alerts. Its events stay. NOT_FOUND: there is none of
+    that name. FAILED_PRECONDITION: a run of it is active or waits behind one; cancel them all first.
     """
     CheckSource: _grpc.UnaryUnaryMultiCallable[_sync_service_pb2.CheckSourceRequest, _sync_service_pb2.CheckSourceResponse]
     """Tries a source: fetches one page of its newest days and says what is there, and what would be made of it. Stores
@@ -65,33 +74,36 @@ class SyncServiceStub:
     NOT_FOUND: there is no source of that name.
     """
     StartSchedule: _grpc.UnaryUnaryMultiCallable[_sync_service_pb2.StartScheduleRequest, _sync_service_pb2.StartScheduleResponse]
-    """Starts, or changes, the schedule of a source; one that was paused goes on. By interval, the first run is due at once;
-    by cron, at its next time. Ticks missed while everything was down are caught up by one run.
+    """Starts, or changes, the schedule of a source; one that was paused goes on. By interval, the first run is due at
+    once; by cron, at its next time. Ticks missed while everything was down are caught up by one run.
     NOT_FOUND: there is no such source. INVALID_ARGUMENT: a cron expression or a time zone that is none.
     """
     PauseSchedule: _grpc.UnaryUnaryMultiCallable[_sync_service_pb2.PauseScheduleRequest, _sync_service_pb2.PauseScheduleResponse]
     """Pauses the schedule of a source, keeping its settings. A run under way goes on. Pausing what is paused is OK.
-    NOT_FOUND: there is no such source. FAILED_PRECONDITION: it has no schedule.
+    NOT_FOUND: there is no such source, or it has no schedule (SCHEDULE_NOT_FOUND).
     """
     ResumeSchedule: _grpc.UnaryUnaryMultiCallable[_sync_service_pb2.ResumeScheduleRequest, _sync_service_pb2.ResumeScheduleResponse]
     """Lets a paused schedule go on; ticks of the pause are not caught up. Resuming what is not paused is OK.
-    NOT_FOUND: there is no such source. FAILED_PRECONDITION: it has no schedule.
+    NOT_FOUND: there is no such source, or it has no schedule (SCHEDULE_NOT_FOUND).
     """
     StopSchedule: _grpc.UnaryUnaryMultiCallable[_sync_service_pb2.StopScheduleRequest, _sync_service_pb2.StopScheduleResponse]
     """Stops the schedule of a source. A run under way goes on. Stopping what is stopped is OK.
     NOT_FOUND: there is no such source.
     """
     TriggerSync: _grpc.UnaryUnaryMultiCallable[_sync_service_pb2.TriggerSyncRequest, _sync_service_pb2.TriggerSyncResponse]
-    """Asks for a run now. Joins the active run of the source if there is one, whatever its span, or queues behind it where
-    asked to. The same `request_id` again gives the same run, also when it has ended.
+    """Asks for a run now. Joins the active run of the source if there is one, whatever its span, or queues behind it
+    where asked to. The same `request_id` again gives the same run, also when it has ended, as long as it is kept: see
+    ListSyncRuns.
     NOT_FOUND: there is no such source. RESOURCE_EXHAUSTED: 100 runs of it are queued already.
     """
     GetSyncStatus: _grpc.UnaryUnaryMultiCallable[_sync_service_pb2.GetSyncStatusRequest, _sync_service_pb2.GetSyncStatusResponse]
     """Says how the syncs of a company stand, for each source."""
     GetSyncRun: _grpc.UnaryUnaryMultiCallable[_sync_service_pb2.GetSyncRunRequest, _sync_service_pb2.GetSyncRunResponse]
-    """Gives one run. NOT_FOUND: the company has no such run."""
+    """Returns one run. NOT_FOUND: the company has no such run."""
     ListSyncRuns: _grpc.UnaryUnaryMultiCallable[_sync_service_pb2.ListSyncRunsRequest, _sync_service_pb2.ListSyncRunsResponse]
-    """Lists runs, newest first."""
+    """Lists runs, newest first. Those that ended long ago (90 days, unless the server is set otherwise) are removed, but
+    for the last of each source and its last that SUCCEEDED.
+    """
     CancelSyncRun: _grpc.UnaryUnaryMultiCallable[_sync_service_pb2.CancelSyncRunRequest, _sync_service_pb2.CancelSyncRunResponse]
     """Cancels a run: what it has stored stays, and it ends CANCELLED within a second or so. A run that has ended stays as
     it is. NOT_FOUND: the company has no such run.
@@ -113,8 +125,15 @@ class SyncServiceAsyncStub(SyncServiceStub):
     platform's history. A run pulls one source over one span of time. At most one run of a source is active: asking for
     another joins it, or queues behind it. Runs survive the death of any process and end by themselves.
 
-    Any RPC may also answer UNAVAILABLE (the database is away; try again) or DEADLINE_EXCEEDED. Every RPC answers
-    INVALID_ARGUMENT when `company_id` is missing or malformed, or another field is wrong.
+    Any RPC may also answer:
+    UNAUTHENTICATED: the server asks for tokens, and the call has none, or one that is unknown, expired or revoked. A
+    stream under way ends with it when its token does.
+    PERMISSION_DENIED: the token is another company's (WRONG_COMPANY), or lacks the scope `sync` (SCOPE_MISSING).
+    INVALID_ARGUMENT: `company_id` is malformed, or missing where no token implies it; or another field is wrong.
+    RESOURCE_EXHAUSTED: the company's limit is reached (LIMIT_REACHED); google.rpc.RetryInfo says when to try again. Or a
+    message is over 16 MiB.
+    ABORTED, from WatchSyncRun: the caller took nothing for longer than the server's HOOKLINE_STALL_SECONDS.
+    UNAVAILABLE: the database is away, or the server is stopping; try again. DEADLINE_EXCEEDED.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -125,16 +144,18 @@ class SyncServiceAsyncStub(SyncServiceStub):
     where the server allows it). Where the address leads is looked at when it is used: see CheckSource.
     """
     UpdateSource: _aio.UnaryUnaryMultiCallable[_sync_service_pb2.UpdateSourceRequest, _sync_service_pb2.UpdateSourceResponse]  # type: ignore[assignment]
-    """Changes a source; runs under way go on with what they began with. NOT_FOUND: there is none of that name.
+    """Changes a source. A change holds for runs that begin afterwards, and from the next attempt on for runs under way.
+    With another address or other parameters it is another history, of which nothing is read yet: the next run begins
+    30 days ago, or where the last one came to if that is earlier. NOT_FOUND: there is none of that name.
     INVALID_ARGUMENT: as for CreateSource, or the mask names what can't be changed.
     """
     GetSource: _aio.UnaryUnaryMultiCallable[_sync_service_pb2.GetSourceRequest, _sync_service_pb2.GetSourceResponse]  # type: ignore[assignment]
-    """Gives one source. NOT_FOUND: there is none of that name."""
+    """Returns one source. NOT_FOUND: there is none of that name."""
     ListSources: _aio.UnaryUnaryMultiCallable[_sync_service_pb2.ListSourcesRequest, _sync_service_pb2.ListSourcesResponse]  # type: ignore[assignment]
     """Lists the company's sources by name. All of them: a company has a handful."""
     DeleteSource: _aio.UnaryUnaryMultiCallable[_sync_service_pb2.DeleteSourceRequest, _sync_service_pb2.DeleteSourceResponse]  # type: ignore[assignment]
-    """Removes a source with its schedule and its runs' history. Its events stay. NOT_FOUND: there is none of that name.
-    FAILED_PRECONDITION: a run of it is active; cancel it first.
+    """Removes a source with its schedule, its runs' history and its alerts. Its events stay. NOT_FOUND: there is none of
+    that name. FAILED_PRECONDITION: a run of it is active or waits behind one; cancel them all first.
     """
     CheckSource: _aio.UnaryUnaryMultiCallable[_sync_service_pb2.CheckSourceRequest, _sync_service_pb2.CheckSourceResponse]  # type: ignore[assignment]
     """Tries a source: fetches one page of its newest days and says what is there, and what would be made of it. Stores
@@ -142,33 +163,36 @@ class SyncServiceAsyncStub(SyncServiceStub):
     NOT_FOUND: there is no source of that name.
     """
     StartSchedule: _aio.UnaryUnaryMultiCallable[_sync_service_pb2.StartScheduleRequest, _sync_service_pb2.StartScheduleResponse]  # type: ignore[assignment]
-    """Starts, or changes, the schedule of a source; one that was paused goes on. By interval, the first run is due at once;
-    by cron, at its next time. Ticks missed while everything was down are caught up by one run.
+    """Starts, or changes, the schedule of a source; one that was paused goes on. By interval, the first run is due at
+    once; by cron, at its next time. Ticks missed while everything was down are caught up by one run.
     NOT_FOUND: there is no such source. INVALID_ARGUMENT: a cron expression or a time zone that is none.
     """
     PauseSchedule: _aio.UnaryUnaryMultiCallable[_sync_service_pb2.PauseScheduleRequest, _sync_service_pb2.PauseScheduleResponse]  # type: ignore[assignment]
     """Pauses the schedule of a source, keeping its settings. A run under way goes on. Pausing what is paused is OK.
-    NOT_FOUND: there is no such source. FAILED_PRECONDITION: it has no schedule.
+    NOT_FOUND: there is no such source, or it has no schedule (SCHEDULE_NOT_FOUND).
     """
     ResumeSchedule: _aio.UnaryUnaryMultiCallable[_sync_service_pb2.ResumeScheduleRequest, _sync_service_pb2.ResumeScheduleResponse]  # type: ignore[assignment]
     """Lets a paused schedule go on; ticks of the pause are not caught up. Resuming what is not paused is OK.
-    NOT_FOUND: there is no such source. FAILED_PRECONDITION: it has no schedule.
+    NOT_FOUND: there is no such source, or it has no schedule (SCHEDULE_NOT_FOUND).
     """
     StopSchedule: _aio.UnaryUnaryMultiCallable[_sync_service_pb2.StopScheduleRequest, _sync_service_pb2.StopScheduleResponse]  # type: ignore[assignment]
     """Stops the schedule of a source. A run under way goes on. Stopping what is stopped is OK.
     NOT_FOUND: there is no such source.
     """
     TriggerSync: _aio.UnaryUnaryMultiCallable[_sync_service_pb2.TriggerSyncRequest, _sync_service_pb2.TriggerSyncResponse]  # type: ignore[assignment]
-    """Asks for a run now. Joins the active run of the source if there is one, whatever its span, or queues behind it where
-    asked to. The same `request_id` again gives the same run, also when it has ended.
+    """Asks for a run now. Joins the active run of the source if there is one, whatever its span, or queues behind it
+    where asked to. The same `request_id` again gives the same run, also when it has ended, as long as it is kept: see
+    ListSyncRuns.
     NOT_FOUND: there is no such source. RESOURCE_EXHAUSTED: 100 runs of it are queued already.
     """
     GetSyncStatus: _aio.UnaryUnaryMultiCallable[_sync_service_pb2.GetSyncStatusRequest, _sync_service_pb2.GetSyncStatusResponse]  # type: ignore[assignment]
     """Says how the syncs of a company stand, for each source."""
     GetSyncRun: _aio.UnaryUnaryMultiCallable[_sync_service_pb2.GetSyncRunRequest, _sync_service_pb2.GetSyncRunResponse]  # type: ignore[assignment]
-    """Gives one run. NOT_FOUND: the company has no such run."""
+    """Returns one run. NOT_FOUND: the company has no such run."""
     ListSyncRuns: _aio.UnaryUnaryMultiCallable[_sync_service_pb2.ListSyncRunsRequest, _sync_service_pb2.ListSyncRunsResponse]  # type: ignore[assignment]
-    """Lists runs, newest first."""
+    """Lists runs, newest first. Those that ended long ago (90 days, unless the server is set otherwise) are removed, but
+    for the last of each source and its last that SUCCEEDED.
+    """
     CancelSyncRun: _aio.UnaryUnaryMultiCallable[_sync_service_pb2.CancelSyncRunRequest, _sync_service_pb2.CancelSyncRunResponse]  # type: ignore[assignment]
     """Cancels a run: what it has stored stays, and it ends CANCELLED within a second or so. A run that has ended stays as
     it is. NOT_FOUND: the company has no such run.
@@ -189,8 +213,15 @@ class SyncServiceServicer(metaclass=_abc_1.ABCMeta):
     platform's history. A run pulls one source over one span of time. At most one run of a source is active: asking for
     another joins it, or queues behind it. Runs survive the death of any process and end by themselves.
 
-    Any RPC may also answer UNAVAILABLE (the database is away; try again) or DEADLINE_EXCEEDED. Every RPC answers
-    INVALID_ARGUMENT when `company_id` is missing or malformed, or another field is wrong.
+    Any RPC may also answer:
+    UNAUTHENTICATED: the server asks for tokens, and the call has none, or one that is unknown, expired or revoked. A
+    stream under way ends with it when its token does.
+    PERMISSION_DENIED: the token is another company's (WRONG_COMPANY), or lacks the scope `sync` (SCOPE_MISSING).
+    INVALID_ARGUMENT: `company_id` is malformed, or missing where no token implies it; or another field is wrong.
+    RESOURCE_EXHAUSTED: the company's limit is reached (LIMIT_REACHED); google.rpc.RetryInfo says when to try again. Or a
+    message is over 16 MiB.
+    ABORTED, from WatchSyncRun: the caller took nothing for longer than the server's HOOKLINE_STALL_SECONDS.
+    UNAVAILABLE: the database is away, or the server is stopping; try again. DEADLINE_EXCEEDED.
     """
 
     @_abc_1.abstractmethod
@@ -211,7 +242,9 @@ class SyncServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sync_service_pb2.UpdateSourceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sync_service_pb2.UpdateSourceResponse, _abc.Awaitable[_sync_service_pb2.UpdateSourceResponse]]:
-        """Changes a source; runs under way go on with what they began with. NOT_FOUND: there is none of that name.
+        """Changes a source. A change holds for runs that begin afterwards, and from the next attempt on for runs under way.
+        With another address or other parameters it is another history, of which nothing is read yet: the next run begins
+        30 days ago, or where the last one came to if that is earlier. NOT_FOUND: there is none of that name.
         INVALID_ARGUMENT: as for CreateSource, or the mask names what can't be changed.
         """
 
@@ -221,7 +254,7 @@ class SyncServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sync_service_pb2.GetSourceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sync_service_pb2.GetSourceResponse, _abc.Awaitable[_sync_service_pb2.GetSourceResponse]]:
-        """Gives one source. NOT_FOUND: there is none of that name."""
+        """Returns one source. NOT_FOUND: there is none of that name."""
 
     @_abc_1.abstractmethod
     def ListSources(
@@ -237,8 +270,8 @@ class SyncServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sync_service_pb2.DeleteSourceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sync_service_pb2.DeleteSourceResponse, _abc.Awaitable[_sync_service_pb2.DeleteSourceResponse]]:
-        """Removes a source with its schedule and its runs' history. Its events stay. NOT_FOUND: there is none of that name.
-        FAILED_PRECONDITION: a run of it is active; cancel it first.
+        """Removes a source with its schedule, its runs' history and its alerts. Its events stay. NOT_FOUND: there is none of
+        that name. FAILED_PRECONDITION: a run of it is active or waits behind one; cancel them all first.
         """
 
     @_abc_1.abstractmethod
@@ -258,8 +291,8 @@ class SyncServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sync_service_pb2.StartScheduleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sync_service_pb2.StartScheduleResponse, _abc.Awaitable[_sync_service_pb2.StartScheduleResponse]]:
-        """Starts, or changes, the schedule of a source; one that was paused goes on. By interval, the first run is due at once;
-        by cron, at its next time. Ticks missed while everything was down are caught up by one run.
+        """Starts, or changes, the schedule of a source; one that was paused goes on. By interval, the first run is due at
+        once; by cron, at its next time. Ticks missed while everything was down are caught up by one run.
         NOT_FOUND: there is no such source. INVALID_ARGUMENT: a cron expression or a time zone that is none.
         """
 
@@ -270,7 +303,7 @@ class SyncServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_sync_service_pb2.PauseScheduleResponse, _abc.Awaitable[_sync_service_pb2.PauseScheduleResponse]]:
         """Pauses the schedule of a source, keeping its settings. A run under way goes on. Pausing what is paused is OK.
-        NOT_FOUND: there is no such source. FAILED_PRECONDITION: it has no schedule.
+        NOT_FOUND: there is no such source, or it has no schedule (SCHEDULE_NOT_FOUND).
         """
 
     @_abc_1.abstractmethod
@@ -280,7 +313,7 @@ class SyncServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_sync_service_pb2.ResumeScheduleResponse, _abc.Awaitable[_sync_service_pb2.ResumeScheduleResponse]]:
         """Lets a paused schedule go on; ticks of the pause are not caught up. Resuming what is not paused is OK.
-        NOT_FOUND: there is no such source. FAILED_PRECONDITION: it has no schedule.
+        NOT_FOUND: there is no such source, or it has no schedule (SCHEDULE_NOT_FOUND).
         """
 
     @_abc_1.abstractmethod
@@ -299,8 +332,9 @@ class SyncServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sync_service_pb2.TriggerSyncRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sync_service_pb2.TriggerSyncResponse, _abc.Awaitable[_sync_service_pb2.TriggerSyncResponse]]:
-        """Asks for a run now. Joins the active run of the source if there is one, whatever its span, or queues behind it where
-        asked to. The same `request_id` again gives the same run, also when it has ended.
+        """Asks for a run now. Joins the active run of the source if there is one, whatever its span, or queues behind it
+        where asked to. The same `request_id` again gives the same run, also when it has ended, as long as it is kept: see
+        ListSyncRuns.
         NOT_FOUND: there is no such source. RESOURCE_EXHAUSTED: 100 runs of it are queued already.
         """
 
@@ -318,7 +352,7 @@ class SyncServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sync_service_pb2.GetSyncRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sync_service_pb2.GetSyncRunResponse, _abc.Awaitable[_sync_service_pb2.GetSyncRunResponse]]:
-        """Gives one run. NOT_FOUND: the company has no such run."""
+        """Returns one run. NOT_FOUND: the company has no such run."""
 
     @_abc_1.abstractmethod
     def ListSyncRuns(
@@ -326,7 +360,9 @@ class SyncServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sync_service_pb2.ListSyncRunsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sync_service_pb2.ListSyncRunsResponse, _abc.Awaitable[_sync_service_pb2.ListSyncRunsResponse]]:
-        """Lists runs, newest first."""
+        """Lists runs, newest first. Those that ended long ago (90 days, unless the server is set otherwise) are removed, but
+        for the last of each source and its last that SUCCEEDED.
+        """
 
     @_abc_1.abstractmethod
     def CancelSyncRun(

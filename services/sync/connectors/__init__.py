@@ -42,6 +42,8 @@ class Page(msgspec.Struct, frozen=True):
     None: not known."""
     more: bool
     """Whether the source itself says that there is more. With no `position` the window is incomplete."""
+    size: int = 0
+    """Bytes of the answer that it came in."""
 
 
 class Refused(Exception):
@@ -57,6 +59,15 @@ class TryLater(Exception):
         """Seconds that the platform asks to wait."""
 
 
+class Larger(Exception):
+    """A page may be larger than it was to be. Asked for again with room for more, it is given."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"the page may have {size:,} bytes")
+        self.size = size
+        """The bytes that it may have at most."""
+
+
 class Unreadable(TryLater):
     """The platform's answer is not whole, such as JSON that ends too early."""
 
@@ -69,8 +80,6 @@ class Connector(Protocol):
     """Whether an item's moment is also the time at which its event occurred, as ingest will store it."""
     item_headers: Mapping[str, str]
     """Headers under which the items are handed to ingest, as if a webhook had carried them."""
-    retries: int
-    """Requests that were made again, so far."""
     on_retry: Callable[[str], None]
     """Told why, each time that a request is to be made again."""
 
@@ -79,9 +88,9 @@ class Connector(Protocol):
         they are cut: nothing is left out because of it."""
         ...
 
-    async def page(self, window: Window, position: str | None) -> Page:
-        """The page at the position; the window's first one without. Raises Refused, and TryLater when no attempt has
-        helped."""
+    async def page(self, window: Window, position: str | None, most: int | None = None) -> Page:
+        """The page at the position; the window's first one without. Of `most` bytes at most, where that is said. Raises
+        Larger, Refused, and TryLater when no attempt has helped."""
         ...
 
     async def close(self) -> None:

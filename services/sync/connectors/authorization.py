@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from services.sync.connectors import Refused, TryLater, Unreadable
+from services.sync.connectors import Larger, Refused, TryLater, Unreadable
 from services.sync.connectors.http import Answer, Http, retry_after
 from services.sync.connectors.tokens import key_of
 from shared.platforms.history import Basic, Bearer, ClientCredentials, History, InHeader
@@ -15,6 +15,7 @@ from shared.platforms.history import Basic, Bearer, ClientCredentials, History, 
 UNTOLD_SECONDS = 300.0
 """How long a token is taken for good where the platform does not say."""
 _LONGEST_SECONDS = 24 * 60 * 60.0
+_LARGEST_ANSWER = 64 * 1024
 
 
 class Authorization(Protocol):
@@ -95,7 +96,11 @@ class _ByToken:
         else:
             form["client_id"], _, form["client_secret"] = self._credential.partition(":")
         headers["Content-Type"] = "application/x-www-form-urlencoded"
-        answer = await self._http.ask("POST", self._url, headers=headers, body=urlencode(form).encode())
+        form_body = urlencode(form).encode()
+        try:
+            answer = await self._http.ask("POST", self._url, headers=headers, body=form_body, most=_LARGEST_ANSWER)
+        except Larger:
+            raise Refused("The platform's answer holds no token.") from None
         return _read_token(answer)
 
 

@@ -21,7 +21,7 @@ import grpc
 import tenacity
 
 from hookline.client.errors import HooklineError, PermissionDenied, Unavailable, from_grpc
-from hookline.client.requests import CHANNEL_OPTIONS
+from hookline.client.requests import CHANNEL_OPTIONS, MAX_MESSAGE_BYTES
 from hookline.events.v1.events_pb2 import Event, EventFilter, EventOrder
 from hookline.export.v1.event_query_service_pb2 import (
     EventView,
@@ -31,8 +31,9 @@ from hookline.export.v1.event_query_service_pb2 import (
     SummarizeEventsResponse,
 )
 from hookline.export.v1.event_query_service_pb2_grpc import EventQueryServiceStub
-from services.sync.connectors import Item, Page, Refused, TryLater, Window
+from services.sync.connectors import Item, Larger, Page, Refused, TryLater, Window
 from services.sync.connectors.backoff import ATTEMPTS, patient
+from services.sync.connectors.bodies import MAX_ID
 from services.sync.connectors.vetting import NotPublic, vetted_addresses
 from shared.settings import is_loopback
 from shared.timestamps import timestamp
@@ -47,6 +48,10 @@ LOOK_UP_SECONDS = 10.0
 COUNT_SECONDS = 20.0
 """For the count alone: a run can do without it."""
 LONGEST_RETRY_AFTER = 600.0
+EMPTY_PAGES = 100
+"""Pages without a match that are gone over before it is noted how far that was."""
+MAX_TOKEN = 8_000
+"""Characters of a page's token. It is kept with the run."""
 
 _WHO = "The other Hookline"
 _is_reason = re.compile(r"[A-Z][A-Z_]{0,62}").fullmatch
@@ -80,15 +85,16 @@ class HooklineConnector:
         self._roots = roots
         self._channel: grpc.aio.Channel | None = None
         self.item_headers: Mapping[str, str] = {}
-        self.retries = 0
         self.on_retry: Callable[[str], None] = lambda reason: None
 
     def windows(self, start: datetime, until: datetime | None, now: datetime) -> Sequence[Window]:
         """One: pages go along the log, and a checkpoint is made after each."""
         return [Window(start, until)]
 
-    async def page(self, window: Window, position: str | None) -> Page:
-        """See `Connector.page`. A page is empty only where nothing follows."""
+    async def page(self, window: Window, position: str | None, most: int | None = None) -> Page:
+        """See `Connector.page`. gRPC takes a message whole or not at all, whatever there is room for."""
+        if most is not None and most < MAX_MESSAGE_BYTES:
+            raise Larger(MAX_MESSAGE_BYTES)
         said = await self._said(window) if position is None else None
         if said == 0:
             return Page((), None, 0, None, more=False)
@@ -100,17 +106,22 @@ class HooklineConnector:
             page_token=position or "",
             view=EventView.EVENT_VIEW_FULL,
         )
-        while True:
+        asked = set[str]()
+        for _ in range(EMPTY_PAGES):
+            asked.add(request.page_token)
             answer = await self._patiently(self._list, request)
+            if len(answer.next_page_token) > MAX_TOKEN:
+                raise Refused(f"{_WHO} gives a page token of more than {MAX_TOKEN:,} characters.")
+            if answer.next_page_token and answer.next_page_token in asked:
+                raise Refused(f"{_WHO} gives the same page again and again.")
+            request.page_token = answer.next_page_token
+            # Without a match, the other one has looked through a part of its log in vain.
             if answer.events or not answer.next_page_token:
                 break
-            # The other one has looked through a part of its log in vain.
-            if answer.next_page_token == request.page_token:
-                raise Refused(f"{_WHO} gives the same empty page again and again.")
-            request.page_token = answer.next_page_token
         items = [_item(event) for event in answer.events]
         following = answer.next_page_token or None
-        return Page(items, following, said, items[-1].moment if items else None, more=following is not None)
+        read_until = items[-1].moment if items else None
+        return Page(items, following, said, read_until, more=following is not None, size=answer.ByteSize())
 
     async def close(self) -> None:
         """See `Connector.close`."""
@@ -126,13 +137,14 @@ class HooklineConnector:
         )
 
     async def _said(self, window: Window) -> int | None:
-        """How many events the window has now. None: it takes too long to count them."""
+        """How many events the window has now. None: it takes too long to count them, or is no number of events."""
         request = SummarizeEventsRequest(company_id=self._company, filter=self._filter(window))
         try:
             summary = await self._patiently(self._summarize, request)
         except TryLater:
             return None
-        return sum(group.count for group in summary.groups)
+        said = sum(group.count for group in summary.groups)
+        return said if 0 <= said < 2**63 else None
 
     async def _list(self, request: ListEventsRequest) -> ListEventsResponse:
         stub = await self._stub()
@@ -144,7 +156,6 @@ class HooklineConnector:
 
     async def _patiently(self, call: Callable[[_R], Coroutine[Any, Any, _T]], request: _R) -> _T:
         def note(state: tenacity.RetryCallState) -> None:
-            self.retries += 1
             self.on_retry(str(state.outcome.exception()) if state.outcome else "")
 
         return await patient(self._first_wait, self._attempts, note)(call, request)
@@ -196,7 +207,14 @@ class HooklineConnector:
 
 
 def _item(event: Event) -> Item:
-    return Item(event.event_id, event.received_time.ToDatetime(UTC), event.payload, event.platform)
+    """Raises Refused for what no Hookline gives: the other one may be anyone."""
+    try:
+        moment = event.received_time.ToDatetime(UTC)
+    except ValueError:
+        moment = None
+    if moment is None or not 0 < len(event.event_id) <= MAX_ID:
+        raise Refused(f"{_WHO} gives an event without an id, or of a time that is none.")
+    return Item(event.event_id, moment, event.payload, event.platform)
 
 
 def _explained(error: HooklineError) -> Refused | TryLater:

@@ -18,12 +18,12 @@ import msgspec
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
-from services.sync.connectors import Refused, TryLater
+from services.sync.connectors import Larger, Refused, TryLater
 from services.sync.connectors.tokens import TokenCache
 from services.sync.connectors.vetting import NotPublic, VettedSockets, VettingResolver, is_numeric, may_connect_to
 from shared.settings import is_loopback
 
-MAX_BODY_BYTES = 64 * 1024 * 1024
+MAX_BODY_BYTES = 32 * 1024 * 1024
 """Of an answer, unpacked."""
 LONGEST_RETRY_AFTER = 600.0
 """Half a day of waiting is better waited by the run than within a request."""
@@ -71,17 +71,19 @@ class Http:
         *,
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
+        most: int | None = None,
         who: str = "The platform",
     ) -> Answer:
         """Asks, and gives the answer, whatever its status; but redirects are refused. The URL is whole, and encoded as
-        it is to be sent. Raises Refused for what needs a person, TryLater for what may get better."""
+        it is to be sent. Raises Refused for what needs a person, TryLater for what may get better, Larger for an answer
+        of more than `most` bytes."""
         target = self._target(url, who)
         try:
             async with self._session.request(
                 method, target, headers=headers, data=body, allow_redirects=False
             ) as response:
                 _check_redirect(response.status, who)
-                return Answer(response.status, response.headers, await self._read(response, who))
+                return Answer(response.status, response.headers, await self._read(response, most, who))
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise _explained(error, who) from None
 
@@ -115,13 +117,16 @@ class Http:
             raise Refused(f"{who} can't be asked: {NotPublic(host)}.")
         return target
 
-    async def _read(self, response: aiohttp.ClientResponse, who: str) -> bytes:
+    async def _read(self, response: aiohttp.ClientResponse, most: int | None, who: str) -> bytes:
         pieces, size = [], 0
         async for piece in response.content.iter_chunked(_PIECE):
             size += len(piece)
             if size > self._limits.body:
                 response.close()
                 raise Refused(f"{who} gives an answer larger than {self._limits.body >> 20} MiB.")
+            if most is not None and size > most:
+                response.close()
+                raise Larger(self._limits.body)
             pieces.append(piece)
             # Whoever sends without a pause is not to have this process for itself.
             await asyncio.sleep(0)

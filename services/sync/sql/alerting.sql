@@ -10,7 +10,7 @@ WITH late AS (
     SELECT r.company_id, r.source, r.run_id
     FROM hookline.sync_runs r
     WHERE r.state = 'queued' AND r.trigger = 'schedule' AND r.attempt = 0 AND NOT r.behind
-      AND r.created_time < now() - :overdue::interval
+      AND coalesce(r.let_go_time, r.created_time) < now() - :overdue::interval
 ), new AS (
     SELECT DISTINCT ON (l.company_id, l.source) l.company_id, l.source, l.run_id
     FROM late l
@@ -60,22 +60,32 @@ FROM over
 WHERE a.company_id = over.company_id AND a.alert_id = over.alert_id AND a.resolve_time IS NULL
 RETURNING a.company_id, a.alert_id, a.source;
 
--- name: take_deliveries(lease, max_rows)
+-- name: take_deliveries(lease, max_rows, most_each, companies, counts)
 -- Across companies: the reaper's. Gives deliveries that are due to this process, until the lease is over: should it die,
 -- another takes them then. Those that another process is at are passed over. That an alert is over is told only when
--- nothing is left to be told of it from before.
-WITH due AS MATERIALIZED (
-    SELECT w.company_id, w.delivery_id
+-- nothing is left to be told of it from before. Each company's first ones go before anybody's second ones; with those
+-- that this process has under way (the counts, by company) no company gets more than :most_each.
+WITH ranked AS (
+    SELECT w.company_id, w.delivery_id, w.next_attempt_time,
+           coalesce(b.count, 0)
+           + row_number() OVER (PARTITION BY w.company_id ORDER BY w.next_attempt_time, w.delivery_id) AS place
     FROM hookline.alert_deliveries w
+    LEFT JOIN unnest(:companies::text[], :counts::int[]) AS b (company_id, count) ON b.company_id = w.company_id
     WHERE w.next_attempt_time <= now()
       AND NOT EXISTS (
           SELECT FROM hookline.alert_deliveries e
           WHERE e.company_id = w.company_id AND e.alert_id = w.alert_id AND e.channel = w.channel
             AND e.news = 'opened' AND w.news = 'resolved' AND e.next_attempt_time IS NOT NULL
       )
-    ORDER BY w.next_attempt_time
+), due AS MATERIALIZED (
+    SELECT l.company_id, l.delivery_id
+    FROM ranked r
+    JOIN hookline.alert_deliveries l ON l.company_id = r.company_id AND l.delivery_id = r.delivery_id
+    -- Looked at again once it is locked: another process may have taken it meanwhile.
+    WHERE r.place <= :most_each::int AND l.next_attempt_time <= now()
+    ORDER BY r.place, r.next_attempt_time
     LIMIT :max_rows::int
-    FOR UPDATE OF w SKIP LOCKED
+    FOR UPDATE OF l SKIP LOCKED
 )
 UPDATE hookline.alert_deliveries d
 SET attempts = d.attempts + 1, next_attempt_time = clock_timestamp() + :lease::interval

@@ -91,10 +91,12 @@ FROM hookline.alert_deliveries d
 WHERE d.company_id = :company_id::text AND d.alert_id = ANY(:alert_ids::uuid[])
 ORDER BY d.delivery_id;
 
--- name: create_channel(company_id, channel, webhook_url, email, secret)
--- No row comes back when there is a channel of that name: it stays as it is.
+-- name: create_channel(company_id, channel, webhook_url, email, secret, most)
+-- No row comes back when there is a channel of that name, which stays as it is; or as many as there may be. Calls that
+-- come at the same moment don't see each other's, and may go beyond that by one each: it is no harm.
 INSERT INTO hookline.alert_channels (company_id, channel, webhook_url, email, secret)
-VALUES (:company_id::text, :channel::text, :webhook_url::text, :email::text, :secret::bytea)
+SELECT :company_id::text, :channel::text, :webhook_url::text, :email::text, :secret::bytea
+WHERE (SELECT count(*) FROM hookline.alert_channels c WHERE c.company_id = :company_id::text) < :most::int
 ON CONFLICT (company_id, channel) DO NOTHING
 RETURNING company_id, channel, webhook_url, email, secret, create_time;
 

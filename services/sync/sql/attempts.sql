@@ -18,7 +18,7 @@ WITH was AS (
     WHERE r.company_id = :company_id::text AND r.run_id = was.run_id
       AND s.company_id = :company_id::text AND s.source = r.source
     RETURNING r.run_id, r.source, r.start_time, r.until_time, r.known_until_time, r.attempt, r.failures, r.cursor,
-              r.pages, r.said, r.retries, r.deadline_time - clock_timestamp() AS time_left, was.state AS was_state
+              r.pages, r.retries, r.lease_until, r.deadline_time - clock_timestamp() AS time_left, was.state AS was_state
 ), lost AS (
     INSERT INTO hookline.sync_log (company_id, run_id, attempt, level, code, message)
     SELECT :company_id::text, h.run_id, h.attempt - 1, 'warning', 'WORKER_LOST',
@@ -33,24 +33,33 @@ WITH was AS (
     -- Looks at what was lost first, so that it comes first.
     FROM held h LEFT JOIN lost l ON true
 )
-SELECT h.source, h.start_time, h.until_time, h.known_until_time, h.attempt, h.failures, h.cursor, h.pages, h.said,
-       h.retries, h.time_left,
+SELECT h.source, h.start_time, h.until_time, h.known_until_time, h.attempt, h.failures, h.cursor, h.pages,
+       h.retries, h.lease_until, h.time_left,
        (SELECT count(*) FROM hookline.sync_log l
         WHERE l.company_id = :company_id::text AND l.run_id = :run_id::uuid)::int AS logged
 FROM held h;
 
--- name: extend_lease(company_id, run_id, attempt, lease, retries, log_levels, log_codes, log_messages)
--- A sign of life, with what happened since the last one. No row: the run is no longer this worker's.
-WITH held AS (
-    UPDATE hookline.sync_runs r
-    SET lease_until = clock_timestamp() + :lease::interval, retries = greatest(r.retries, :retries::bigint)
+-- name: extend_lease(company_id, run_id, attempt, known_until, lease, retries, log_levels, log_codes, log_messages)
+-- A sign of life, with what happened since the last one. Asked again because the answer was lost with the database, it
+-- logs nothing twice: the lease then ends later than this worker knows (`known_until`). No row: the run is no longer this
+-- worker's.
+WITH was AS (
+    SELECT r.run_id, r.lease_until = :known_until::timestamptz AS is_first FROM hookline.sync_runs r
     WHERE r.company_id = :company_id::text AND r.run_id = :run_id::uuid AND r.attempt = :attempt::int
       AND r.state = 'running' AND r.lease_until >= clock_timestamp()
-    RETURNING r.run_id, r.cancel_requested
+    FOR UPDATE
+), extended AS (
+    UPDATE hookline.sync_runs r
+    SET lease_until = clock_timestamp() + :lease::interval, retries = greatest(r.retries, :retries::bigint)
+    FROM was
+    WHERE r.company_id = :company_id::text AND r.run_id = was.run_id
+    RETURNING r.run_id, r.lease_until, r.cancel_requested, was.is_first
+), held AS (
+    SELECT e.run_id FROM extended e WHERE e.is_first
 ), logged AS (
 -- include: log_entries
 )
-SELECT h.cancel_requested FROM held h;
+SELECT e.lease_until, e.cancel_requested FROM extended e;
 
 -- name: note_windows(company_id, run_id, attempt, windows, windows_done, window_start_time, window_until_time)
 -- How the span is cut, before the first page is there. No row: the run is no longer this worker's.
@@ -93,22 +102,30 @@ WHERE r.company_id = :company_id::text AND r.run_id = :run_id::uuid AND r.attemp
 
 -- name: leave_run(company_id, run_id, attempt, state, error, retry_in, retries, log_levels, log_codes, log_messages)
 -- Ends a worker's attempt: in one of the states that a run ends in, waiting (to be tried again), or queued (handed back
--- by a worker that stops; told to another at once). Nobody has been told of the next attempt yet. No row: the run is no
--- longer this worker's, and nothing is written.
-WITH held AS (
-    UPDATE hookline.sync_runs r
-    SET state = :state::hookline.sync_run_state, error = :error::text, lease_until = NULL,
-        failures = r.failures + (:state::hookline.sync_run_state = 'waiting')::int,
-        retries = greatest(r.retries, :retries::bigint),
-        ended_time = CASE WHEN :state::hookline.sync_run_state IN ('succeeded', 'incomplete', 'failed', 'cancelled')
-                          THEN clock_timestamp() END,
-        next_attempt_time = CASE WHEN :state::hookline.sync_run_state = 'waiting'
-                                 THEN clock_timestamp() + :retry_in::interval END,
-        kicked_time = CASE WHEN :state::hookline.sync_run_state IN ('queued', 'waiting') THEN NULL ELSE r.kicked_time END
+-- by a worker that stops; told to another at once). Nobody has been told of the next attempt yet. A run that was to be
+-- cancelled before its worker knew is not left for another: it is cancelled. No row: the run is no longer this worker's,
+-- and nothing is written.
+WITH was AS (
+    SELECT r.run_id,
+           CASE WHEN r.cancel_requested AND :state::hookline.sync_run_state IN ('queued', 'waiting') THEN 'cancelled'
+                ELSE :state::hookline.sync_run_state END AS state
+    FROM hookline.sync_runs r
     WHERE r.company_id = :company_id::text AND r.run_id = :run_id::uuid AND r.attempt = :attempt::int
       AND r.state = 'running'
-    RETURNING r.run_id
+    FOR UPDATE
+), held AS (
+    UPDATE hookline.sync_runs r
+    SET state = was.state, error = :error::text, lease_until = NULL,
+        failures = r.failures + (was.state = 'waiting')::int,
+        retries = greatest(r.retries, :retries::bigint),
+        ended_time = CASE WHEN was.state IN ('succeeded', 'incomplete', 'failed', 'cancelled')
+                          THEN clock_timestamp() END,
+        next_attempt_time = CASE WHEN was.state = 'waiting' THEN clock_timestamp() + :retry_in::interval END,
+        kicked_time = CASE WHEN was.state IN ('queued', 'waiting') THEN NULL ELSE r.kicked_time END
+    FROM was
+    WHERE r.company_id = :company_id::text AND r.run_id = was.run_id
+    RETURNING r.run_id, r.state
 ), logged AS (
 -- include: log_entries
 )
-SELECT h.run_id FROM held h;
+SELECT h.state FROM held h;

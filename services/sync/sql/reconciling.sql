@@ -93,15 +93,18 @@ FOR NO KEY UPDATE OF s;
 
 -- name: settle_run(company_id, run_id)
 -- After a run has ended, however it did: what its pages held is no longer needed, and its source is read as far as the
--- run came, if there is no gap before it. A run with an upper bound says nothing about a source of which nothing is
--- known.
+-- run came, if there is no gap before it; complete until the run was made, if it read on without an upper bound and has
+-- succeeded. A run with an upper bound says nothing about a source of which nothing is known, and a run says nothing
+-- about another history than that which the source had when it was made.
 WITH settled AS (
     DELETE FROM hookline.sync_pages p WHERE p.company_id = :company_id::text AND p.run_id = :run_id::uuid
 )
 UPDATE hookline.sources s
-SET synced_time = greatest(s.synced_time, r.synced_time)
+SET synced_time = greatest(s.synced_time, r.synced_time),
+    complete_until_time = CASE WHEN r.state = 'succeeded' AND r.until_time IS NULL
+                               THEN greatest(s.complete_until_time, r.created_time) ELSE s.complete_until_time END
 FROM hookline.sync_runs r
 WHERE s.company_id = :company_id::text AND r.company_id = :company_id::text AND r.run_id = :run_id::uuid
-  AND r.source = s.source AND r.synced_time IS NOT NULL
+  AND r.source = s.source AND r.history = s.history
   AND (r.start_time <= s.synced_time OR (s.synced_time IS NULL AND r.until_time IS NULL))
 RETURNING s.synced_time;

@@ -2,14 +2,19 @@
 -- Nothing comes back when the source has an active run: a unique index says so, however many ask at the same moment.
 -- One that waits behind it is not active itself.
 WITH made AS (
-    INSERT INTO hookline.sync_runs (company_id, run_id, source, trigger, start_time, until_time, known_until_time, behind)
+    INSERT INTO hookline.sync_runs (
+        company_id, run_id, source, trigger, start_time, until_time, known_until_time, history, behind
+    )
     SELECT :company_id::text, :run_id::uuid, i.source, 'request',
            coalesce(:start_time::timestamptz, i.incremental_start_time), :until_time::timestamptz,
-           CASE WHEN :start_time::timestamptz IS NULL THEN i.known_until_time END, :behind::boolean
+           CASE WHEN :start_time::timestamptz IS NULL THEN i.known_until_time END, i.history,
+           :behind::boolean
     FROM (
         SELECT s.source,
 -- include: incremental_span
         FROM hookline.sources s
+        LEFT JOIN hookline.alerts g
+            ON g.company_id = :company_id::text AND g.source = s.source AND g.kind = 'gap_found' AND g.resolve_time IS NULL
         WHERE s.company_id = :company_id::text AND s.source = :source::text
     ) i
     ON CONFLICT DO NOTHING
@@ -83,8 +88,7 @@ WHERE r.company_id = :company_id::text AND r.run_id IN (
          LIMIT 1)
         UNION ALL
         (SELECT e.run_id FROM hookline.sync_runs e
-         WHERE e.company_id = :company_id::text AND e.source = s.source
-           AND e.state NOT IN ('queued', 'running', 'waiting')
+         WHERE e.company_id = :company_id::text AND e.source = s.source AND e.ended_time IS NOT NULL
          ORDER BY e.ended_time DESC, e.run_id DESC
          LIMIT 1)
     ) latest
@@ -92,12 +96,9 @@ WHERE r.company_id = :company_id::text AND r.run_id IN (
 );
 
 -- name: source_health(company_id)
--- For each source: since when it is complete (a run that read up to an end says nothing of that), and what went wrong
--- since a run last succeeded; what waits; what needs a person.
-SELECT s.source,
-       (SELECT max(o.created_time) FROM hookline.sync_runs o
-        WHERE o.company_id = :company_id::text AND o.source = s.source AND o.state = 'succeeded'
-          AND o.until_time IS NULL) AS complete_until_time,
+-- For each source: until when it is complete, and what went wrong since a run last succeeded; what waits; what needs a
+-- person.
+SELECT s.source, s.complete_until_time,
        (SELECT count(*) FROM hookline.sync_runs f
         WHERE f.company_id = :company_id::text AND f.source = s.source AND f.state IN ('failed', 'incomplete')
           AND (ok.run_id IS NULL OR f.run_id > ok.run_id))::int AS consecutive_failures,
