@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+import asyncpg
 import msgspec
 
 from shared.auth import CALLER
@@ -74,7 +75,11 @@ async def record_alone(
 ) -> None:
     """The same in a transaction of its own, also over a connection that is read-only by default."""
     async with connection.transaction():
-        await _sql.fetch(connection, "allow_writing")
+        try:
+            await _sql.fetch(connection, "allow_writing")
+        except asyncpg.FeatureNotSupportedError as error:
+            # What a standby says to that, where it says of a write that it is one.
+            raise asyncpg.ReadOnlySQLTransactionError from error
         await record(connection, company_id, action, subject, **details)
 
 

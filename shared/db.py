@@ -18,6 +18,8 @@ T = TypeVar("T")
 # The connection is gone, or the server is coming or going: nothing that the statement itself could help.
 # QueryCanceledError is a statement_timeout, LockNotAvailableError a lock_timeout: a server too busy to answer.
 # IdleInTransactionSessionTimeoutError is what a process finds that was frozen in the middle of a transaction.
+# ReadOnlySQLTransactionError is a primary that no longer is one. A write over connections that we open to read only
+# would be told the same: that is for tests to find.
 UNAVAILABLE = (
     OSError,
     asyncpg.PostgresConnectionError,
@@ -29,6 +31,7 @@ UNAVAILABLE = (
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.LockNotAvailableError,
     asyncpg.DeadlockDetectedError,
+    asyncpg.ReadOnlySQLTransactionError,
     asyncpg.OutOfMemoryError,
     asyncpg.DiskFullError,
     asyncpg.InterfaceError,
@@ -54,8 +57,14 @@ async def unavailable_if_lost() -> AsyncIterator[None]:
 @asynccontextmanager
 async def acquired(pool: Pool) -> AsyncIterator[Connection]:
     """A connection of the pool for the block. The loss of the database, before or inside it, is DatabaseUnavailable."""
-    async with unavailable_if_lost(), pool.acquire() as connection:
-        yield connection
+    async with unavailable_if_lost():
+        try:
+            async with pool.acquire() as connection:
+                yield connection
+        except asyncpg.ReadOnlySQLTransactionError:
+            # Its sessions may outlive its being the primary: only new ones lead to the one that is by now.
+            await pool.expire_connections()
+            raise
 
 
 async def read_patiently(pool: Pool, read: Callable[[Connection], Awaitable[T]]) -> T:

@@ -7,12 +7,19 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 import asyncpg
+import structlog
 
 from shared import db
 from shared.errors import OperatorError
 
+_log = structlog.get_logger()
+
 # Any constant will do that no one else uses as an advisory lock of this database.
 _LOCK = 0x686F6F6B
+# A migration waits for locks only briefly: while it waits, everyone behind it waits too.
+LOCK_TIMEOUT = "5s"
+PATIENCE = "10min"
+"""For another process that migrates, and for each statement."""
 PARTITIONS_AHEAD = 3
 """Months after the current one for which partitions are kept ready."""
 
@@ -47,28 +54,43 @@ def migrations() -> Sequence[Migration]:
 async def migrate(database_url: str) -> list[str]:
     """Applies what is missing and makes the partitions ahead; returns the names of the migrations applied.
 
-    Waits for another process that is migrating. Raises OperatorError when the database can't be reached, was migrated
-    by a newer Hookline, or by a file that has changed since.
+    Waits for another process that is migrating. A database that has all of it and more, from a newer Hookline, is only
+    warned of. Raises OperatorError when the database can't be reached, was migrated by another Hookline that lacks some
+    of this one's migrations, or by a file that has changed since, or when what is to change is in use for too long.
     """
     connection = await db.connect(database_url)
     try:
-        # A migration waits for locks only briefly: while it waits, everyone behind it waits too.
-        await connection.execute("SET lock_timeout = '5s'; SET statement_timeout = '10min'")
-        await connection.execute("SELECT pg_advisory_lock($1)", _LOCK, timeout=600)
+        await connection.execute(f"SET statement_timeout = '{PATIENCE}'")
+        await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
+        # Only now: it holds for that lock, too.
+        await connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
         applied = await _applied(connection)
         known = {migration.version: migration for migration in migrations()}
-        for version, sha256 in applied.items():
-            if version not in known:
-                raise OperatorError(f"The database has migration {version}, made by a newer Hookline than this one.")
-            if known[version].sha256 != sha256:
+        for version, migration in known.items():
+            if applied.get(version, migration.sha256) != migration.sha256:
                 raise OperatorError(f"Migration {version} is not the one that the database was made with.")
         missing = [migration for migration in known.values() if migration.version not in applied]
+        if newest := max(applied.keys() - known.keys(), default=None):
+            if missing:
+                raise OperatorError(
+                    f"The database has migration {newest}, unknown to this Hookline, and lacks {missing[0].version}."
+                )
+            # Someone has gone back to an older Hookline, on purpose: `check_migrated` lets it run, too.
+            _log.warning("database_ahead", migration=newest, newest_known=max(known))
         for migration in missing:
             await _apply(connection, migration)
         await connection.fetch("SELECT hookline.create_event_partitions($1)", PARTITIONS_AHEAD)
         return [f"{migration.version:04}_{migration.name}" for migration in missing]
     except asyncpg.InsufficientPrivilegeError as error:
         raise OperatorError(f"The database user may not migrate: {error}.") from None
+    except asyncpg.LockNotAvailableError:
+        raise OperatorError(
+            f"Another session has held a table that a migration needs for more than {LOCK_TIMEOUT}; try again later."
+        ) from None
+    except asyncpg.QueryCanceledError:
+        raise OperatorError(
+            f"A migration, or the wait for another process that migrates, took longer than {PATIENCE}."
+        ) from None
     finally:
         await connection.close()
 

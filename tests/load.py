@@ -1,6 +1,7 @@
 """Many writers at once, and the books on what they were told: what fault tests hold against what is stored."""
 
 import asyncio
+import json
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -94,11 +95,15 @@ class Load:
         """Holds what is stored against what was said. Not while writers run."""
         assert not self.problems, self.problems[:20]
         await check_ledger(connection)
-        rows = await connection.fetch("SELECT company_id, dedup_key, event_id::text, sequence FROM hookline.events")
+        rows = await connection.fetch(
+            "SELECT company_id, dedup_key, event_id::text, sequence, payload FROM hookline.events"
+        )
         stored = {(row[0], row[1]): (row[2], row[3]) for row in rows}
         lost = {key: place for key, place in self.acknowledged.items() if stored.get(key) != place}
         assert not lost, f"{len(lost)} acknowledged events are not stored as said, such as {next(iter(lost.items()))}"
         assert stored.keys() <= self._sent, "events are stored that no one sent"
+        altered = [row[1] for row in rows if json.loads(row["payload"]) != json.loads(grapfy(row["dedup_key"]))]
+        assert not altered, f"{len(altered)} events are stored with another payload, such as {altered[0]}"
 
     async def _write(self, address: str, number: int, stopping: asyncio.Event) -> None:
         rng = random.Random(f"{self._seed}/{number}")
@@ -156,8 +161,12 @@ class Load:
             )
             for number, keys in enumerate(batches)
         ]
+        acknowledged = []
         async for ack in stub.IngestEventStream(iter(requests)):
             self._note(company, batches[ack.batch_number], ack.results)
+            acknowledged.append(ack.batch_number)
+        if acknowledged != list(range(len(batches))):
+            self.problems.append(f"a stream of {len(batches)} batches ended well, and acknowledged {acknowledged}")
 
     def _choose(self, rng: random.Random, company: str = "") -> tuple[str, list[str]]:
         company = company or rng.choice(COMPANIES)

@@ -13,7 +13,7 @@ import asyncpg
 import msgspec
 import structlog
 
-from services.ingest import store
+from services.ingest import quarantine_store, store
 from services.ingest.admission import Admission
 from services.ingest.erased_keys import ErasedKeys
 from services.ingest.mapping import Mapped, Reason, Rejected, SetAside
@@ -61,6 +61,8 @@ class Result(msgspec.Struct, frozen=True):
     message: str = ""
 
 
+GONE = Result(Outcome.REJECTED, message="it does not lie in quarantine any more")
+"""Of an event that was retried, and known by being this very object: it is not stored, and callers don't hear of it."""
 Results = asyncio.Future[list[Result]]
 
 
@@ -263,55 +265,60 @@ class Committer:
     async def _commit_patiently(self, queue: _Queue, batch: list[_Item]) -> None:
         for delay in (*_RETRY_SECONDS, None):
             try:
-                async with db.unavailable_if_lost():
-                    await self._commit(queue, batch)
-                    return
+                # What was said to be committed is; of the rest it is unknown. Event ids will tell (`Stored.is_new`).
+                await self._commit(queue, [item for item in batch if not item.is_settled])
+                return
             except DatabaseUnavailable:
                 if delay is None:
                     raise
-                # Whether the batch was committed is unknown; its event ids will tell (`Stored.is_new`).
                 await asyncio.sleep(delay)
 
     async def _commit(self, queue: _Queue, batch: list[_Item]) -> None:
-        async with self._pool.acquire() as connection:
-            await self._store(connection, queue, [item for item in batch if isinstance(item.event, store.Candidate)])
+        async with db.acquired(self._pool) as connection:
+            events = [(item, item.event.event) for item in batch if isinstance(item.event, store.Candidate)]
+            await self._store(connection, queue, [item for item, event in events if event.quarantine_id is None])
+            await self._store(connection, queue, [item for item, event in events if event.quarantine_id is not None])
             aside = [(item, item.event) for item in batch if isinstance(item.event, SetAside)]
             await self._quarantine(connection, queue.company_id, aside)
 
-    async def _store(self, connection: db.Connection, queue: _Queue, items: list[_Item]) -> None:
+    async def _store(
+        self, connection: db.Connection, queue: _Queue, items: list[_Item], *, month_is_made: bool = False
+    ) -> None:
         if not items:
             return
-        candidates = [item.event for item in items if isinstance(item.event, store.Candidate)]
+        candidates = _candidates(items)
         try:
-            stored = await store.store_events(
-                connection, queue.company_id, candidates, self._erased_keys, look_first=queue.looks_first
-            )
+            if candidates[0].event.quarantine_id is None:
+                stored = await store.store_events(
+                    connection, queue.company_id, candidates, self._erased_keys, look_first=queue.looks_first
+                )
+            else:
+                async with connection.transaction():
+                    items = await self._held(connection, queue.company_id, items)
+                    candidates = _candidates(items)
+                    stored = await store.store_events(connection, queue.company_id, candidates, self._erased_keys)
         except store.ErasedMeanwhile:
             await store.note_erasures(connection, queue.company_id, self._erased_keys)
             await self._store(connection, queue, items)
             return
         except asyncpg.CheckViolationError as error:
-            if error.constraint_name is not None:
+            if error.constraint_name is not None or month_is_made:
                 raise
-            # No partition for this month: the maintenance did not run. Made here, or this raises again.
-            if not await store.create_partitions(connection, PARTITIONS_AHEAD):
-                raise
-            await self._store(connection, queue, items)
+            # No partition for this month: the maintenance did not run. Made here, or by another meanwhile.
+            await store.create_partitions(connection, PARTITIONS_AHEAD)
+            await self._store(connection, queue, items, month_is_made=True)
             return
         except _UNSTORABLE as error:
             if len(items) == 1:
-                event = candidates[0].event
                 _log.warning("unstorable_event", company_id=queue.company_id, sqlstate=error.sqlstate)
-                message = f"PostgreSQL can't hold the payload (SQLSTATE {error.sqlstate})"
-                aside = SetAside(
-                    event.source,
-                    event.platform,
-                    Reason.JSON_UNSTORABLE,
-                    message,
-                    event.payload,
-                    named_source=event.source,
-                    named_platform=event.platform,
-                )
+                event = candidates[0].event
+                message = f"{event.aside.message} (SQLSTATE {error.sqlstate})"
+                if event.quarantine_id is not None:
+                    # It lies there already: who tries it again sees to its reason.
+                    reason = event.aside.reason
+                    self._settle(items[0], Result(Outcome.QUARANTINED, reason=reason, message=message))
+                    return
+                aside = msgspec.structs.replace(event.aside, message=message)
                 await self._quarantine(connection, queue.company_id, [(items[0], aside)])
                 return
             middle = len(items) // 2
@@ -325,12 +332,21 @@ class Committer:
             outcome = Outcome.ACCEPTED if lies.is_new else Outcome.DUPLICATE
             self._settle(item, Result(outcome, str(lies.event_id), lies.sequence or 0, payload_differs=lies.differs))
 
+    async def _held(self, connection: db.Connection, company_id: str, items: list[_Item]) -> list[_Item]:
+        """Those of retried events that still lie in quarantine."""
+        ids = [one.event.quarantine_id for one in _candidates(items)]
+        there = await quarantine_store.hold(connection, company_id, [one for one in ids if one is not None])
+        for item, quarantine_id in zip(items, ids, strict=True):
+            if quarantine_id not in there:
+                self._settle(item, GONE)
+        return [item for item, quarantine_id in zip(items, ids, strict=True) if quarantine_id in there]
+
     async def _quarantine(
         self, connection: db.Connection, company_id: str, items: list[tuple[_Item, SetAside]]
     ) -> None:
         if not items:
             return
-        ids = await store.store_quarantined(connection, company_id, [event for _, event in items])
+        ids = await quarantine_store.set_aside(connection, company_id, [event for _, event in items])
         for (item, event), quarantine_id in zip(items, ids, strict=True):
             quarantined = str(quarantine_id)
             self._settle(
@@ -338,10 +354,8 @@ class Committer:
             )
 
     def _settle(self, item: _Item, result: Result) -> None:
-        # Settled before the connection was lost, it was stored again and is the same.
-        if not item.is_settled:
-            item.request.results[item.position] = result
-            self._count_down(item.request)
+        item.request.results[item.position] = result
+        self._count_down(item.request)
 
     def _fail(self, batch: list[_Item], error: Exception) -> None:
         for item in batch:
@@ -364,6 +378,10 @@ class Committer:
 def _answer(request: _Request) -> None:
     if not request.done.done():
         request.done.set_result([one for one in request.results if one is not None])
+
+
+def _candidates(items: Sequence[_Item]) -> list[store.Candidate]:
+    return [item.event for item in items if isinstance(item.event, store.Candidate)]
 
 
 def _size(events: Sequence[Mapped | SetAside | Rejected]) -> int:

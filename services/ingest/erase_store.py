@@ -71,6 +71,14 @@ class FoundConflict(msgspec.Struct, frozen=True):
         return self.source, self.dedup_key, self.payload_sha256
 
 
+class FoundDifference(msgspec.Struct, frozen=True):
+    """What a run has found missing; the platform's id for it is None where it can't be the person's."""
+
+    run_id: uuid.UUID
+    difference: int
+    item_id: str | None
+
+
 class Counts(msgspec.Struct):
     """How much was found so far."""
 
@@ -227,4 +235,31 @@ async def remove_conflicts(connection: Connection, company_id: str, conflicts: S
         sources=[one.source for one in conflicts],
         dedup_keys=[one.dedup_key for one in conflicts],
         payload_sha256s=[one.payload_sha256 for one in conflicts],
+    )
+
+
+async def look_through_differences(
+    connection: Connection, company_id: str, after: FoundDifference | None, pattern: str, max_rows: int
+) -> list[FoundDifference]:
+    """The next of what runs have found missing."""
+    rows = await _sql.fetch(
+        connection,
+        "look_through_differences",
+        company_id=company_id,
+        after_run_id=after and after.run_id,
+        after_difference=after and after.difference,
+        pattern=pattern,
+        max_rows=max_rows,
+    )
+    return [FoundDifference(**row) for row in rows]
+
+
+async def erase_differences(connection: Connection, company_id: str, differences: Sequence[FoundDifference]) -> None:
+    """Takes away whose they are."""
+    await _sql.fetch(
+        connection,
+        "erase_differences",
+        company_id=company_id,
+        run_ids=[one.run_id for one in differences],
+        differences=[one.difference for one in differences],
     )

@@ -30,10 +30,19 @@ class ErasedKeys:
 
     def erased(self, company_id: str, source: str, dedup_key: str) -> str:
         """What stands in place of a key once it is erased."""
-        return ERASED_KEY + self._signer.digest("\0".join((company_id, source, dedup_key)).encode()).hex()
+        return self._ever_erased(company_id, source, dedup_key)[0]
 
     def look_up(self, company_id: str, keys: Iterable[Key]) -> dict[Key, Key]:
         """Under which keys those may be known as well, if anything of the company was ever erased."""
         if not self.epoch(company_id):
             return {}
-        return {(source, self.erased(company_id, source, key)): (source, key) for source, key in keys}
+        return {
+            (source, erased): (source, key)
+            for source, key in keys
+            for erased in self._ever_erased(company_id, source, key)
+        }
+
+    def _ever_erased(self, company_id: str, source: str, dedup_key: str) -> list[str]:
+        """The same under each of the keys that the setting has."""
+        place = "\0".join((company_id, source, dedup_key)).encode()
+        return [ERASED_KEY + digest.hex() for digest in self._signer.digests(place)]

@@ -17,6 +17,7 @@ MOST_DOCUMENT_CHARACTERS = 40
 ERASED_KEY = "erased:"
 """What a dedup key begins with whose own text was a person's."""
 
+_is_erased_key = re.compile(ERASED_KEY + "[0-9a-f]{64}").fullmatch
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
 _is_email = re.compile(r"[^\s@\x00-\x1f]+@[^\s@\x00-\x1f]+").fullmatch
 # In place of a character that is no letter or digit of ASCII: itself, or what URLs, JSON and PostgreSQL's way to write
@@ -69,7 +70,7 @@ class Person:
 
     def is_in_key(self, dedup_key: str) -> bool:
         """Whether a dedup key is the person's."""
-        return not dedup_key.startswith(ERASED_KEY) and self.is_in_text(dedup_key)
+        return _is_erased_key(dedup_key) is None and self.is_in_text(dedup_key)
 
     def is_in_json(self, payload: bytes) -> bool:
         """Whether JSON is the person's: by any text in it, a member's name too, or by a number that is the document."""

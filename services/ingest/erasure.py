@@ -50,7 +50,8 @@ class Erasure:
                 await store.begin(connection, self._company_id, self._id)
                 # Before anything goes: an erasure that breaks off has been done, too.
                 await self._record(connection, "begun")
-        # What is in quarantine may be tried again meanwhile, and become an event: the log comes after it.
+        # What is in quarantine may be tried again meanwhile, and become an event: the log comes after it. What is under
+        # way to that holds its row (`hold_quarantined`), which is waited for.
         async for counts in self._through_quarantine():
             yield counts
         async for counts in self._through_conflicts():
@@ -58,6 +59,7 @@ class Erasure:
         async for counts in self._through_events():
             yield counts
         if not self._dry_run:
+            await self._through_differences()
             async with db.acquired(self._pool) as connection, connection.transaction():
                 await store.note(connection, self._company_id, self._id, self._counts, done=True)
                 await self._record(connection, "done")
@@ -97,6 +99,21 @@ class Erasure:
             is_over = len(rows) < _ROWS
             after = rows[-1] if rows else after
             yield self._counts
+
+    async def _through_differences(self) -> None:
+        """Of runs of the sync, what their platforms call the person's; it counts for nothing."""
+        after: store.FoundDifference | None = None
+        is_over = False
+        while not is_over:
+            async with db.acquired(self._pool) as connection, connection.transaction():
+                await store.lock(connection, self._company_id)
+                rows = await store.look_through_differences(
+                    connection, self._company_id, after, self._person.pattern, MOST
+                )
+                if hers := [row for row in rows if self._person.is_in_text(row.item_id)]:
+                    await store.erase_differences(connection, self._company_id, hers)
+            is_over = len(rows) < MOST
+            after = rows[-1] if rows else after
 
     async def _through_events(self) -> AsyncIterator[Counts]:
         async with db.acquired(self._pool) as connection:

@@ -1,6 +1,7 @@
 """What a delivery means: pure rules from what came to an event, or to the reason why not. No I/O, no protobuf."""
 
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from enum import StrEnum
@@ -8,14 +9,14 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from services.ingest import forms, values
+from services.ingest import forms, kept_headers, values
 from services.ingest import payload as payloads
 from services.ingest.recognition import Recogniser, looks
 from services.ingest.references import Sent, by_lower_name, first_listed, first_of, parameters, resolver, text_of
 from services.ingest.signatures import Verdict, proof_of
 from shared.names import NAME_RULE, is_name
-from shared.platforms import TYPE_CHARACTERS, Platform, references
-from shared.platforms.references import Body, Header, parse_references
+from shared.platforms import TYPE_CHARACTERS, Platform
+from shared.platforms.references import Body, parse_references
 from shared.platforms.times import moment_of
 
 MAX_HEADERS = 100
@@ -55,7 +56,28 @@ class Incoming(msgspec.Struct, frozen=True):
     at_door: bool = False
     """Whether it came to an endpoint: where there is a secret, a signature must be there."""
     trusted: bool = False
-    """Whether its signature has been verified before: it is not asked for again."""
+    """Whether it has proven its sender before, or did not need to: its signature is not asked for again."""
+    quarantine_id: uuid.UUID | None = None
+    """Under which it lies in quarantine; None where it is not one that is tried again."""
+
+
+class SetAside(msgspec.Struct, frozen=True):
+    """An event not understood, to be kept as it came, without the platform's secrets where the platform is known."""
+
+    source: str
+    platform: str
+    reason: Reason
+    message: str
+    payload: bytes
+    named_source: str = ""
+    named_platform: str = ""
+    headers: Mapping[str, str] = {}
+    """Those that some mapping reads, and the one that says that the payload is a form, by their names in lower case;
+    where the platform is not known, what a mapping to come may read. Never one that proves the sender."""
+    telling: frozenset[str] = frozenset()
+    """Names of those headers that make another event of the same payload."""
+    trusted: bool = False
+    """Whether it may become an event without a signature: it had the right one, or nothing asked for one."""
 
 
 class Mapped(msgspec.Struct, frozen=True):
@@ -77,21 +99,10 @@ class Mapped(msgspec.Struct, frozen=True):
     """As it came, a form as JSON, without the platform's secrets."""
     payload_sha256: bytes
     """Of the payload's content: white space, the order of members and ways to write a number make no difference."""
-
-
-class SetAside(msgspec.Struct, frozen=True):
-    """An event not understood, to be kept as it came, without the platform's secrets where the platform is known."""
-
-    source: str
-    platform: str
-    reason: Reason
-    message: str
-    payload: bytes
-    named_source: str = ""
-    named_platform: str = ""
-    headers: Mapping[str, str] = {}
-    """Those that some mapping reads, and the one that says that the payload is a form, by their names in lower case;
-    never one that proves the sender."""
+    aside: SetAside
+    """What it is set aside as if PostgreSQL can't hold it."""
+    quarantine_id: uuid.UUID | None
+    """Under which it lies in quarantine, if it does."""
 
 
 class Rejected(msgspec.Struct, frozen=True):
@@ -140,8 +151,7 @@ class Mapper:
             [(member, self._built_in[name]) for name, member in looks(recognisers, with_headers=with_headers)]
             for with_headers in (True, False)
         )
-        self._headers = frozenset().union(*(one.headers for one in self._built_in.values()))
-        self._proof_headers = frozenset(one.proof_header for one in self._built_in.values())
+        self._read_headers = kept_headers.read_by_all(one.headers for one in self._built_in.values())
         self._max_payload_bytes = max_payload_bytes
         self._clock = clock
 
@@ -171,23 +181,27 @@ class Mapper:
         stripped = None
         if compiled is not None and compiled.secret_paths:
             stripped = payloads.strip(document.content, compiled.secret_paths)
+        kept, telling = self._kept(incoming, headers, compiled, rules)
+        aside = SetAside(
+            source=incoming.source or platform or "unknown",
+            platform=platform,
+            reason=Reason.JSON_UNSTORABLE,
+            message="PostgreSQL can't hold the payload",
+            payload=stripped or incoming.payload,
+            named_source=incoming.source,
+            named_platform=named,
+            headers=kept,
+            telling=telling,
+            trusted=_is_trusted(incoming, platform if compiled else "", rules),
+        )
         try:
             if document.flaw is not None:
                 raise _NotUnderstoodError(Reason[document.flaw], document.message)
             if compiled is None:
                 raise _unknown(named)
-            return compiled.map(incoming.source or platform, stripped or payload, sent, document)
+            return compiled.map(stripped or payload, sent, document, aside, incoming.quarantine_id)
         except _NotUnderstoodError as error:
-            return SetAside(
-                source=incoming.source or platform or "unknown",
-                platform=platform,
-                reason=error.reason,
-                message=error.message,
-                payload=stripped or incoming.payload,
-                named_source=incoming.source,
-                named_platform=named,
-                headers=self._kept(headers, rules),
-            )
+            return msgspec.structs.replace(aside, reason=error.reason, message=error.message)
 
     def _refused(self, incoming: Incoming) -> Rejected | None:
         """What is not even looked at."""
@@ -230,7 +244,8 @@ class Mapper:
         if compiled.proof is None:
             # Nobody gets around the secret by sending what looks like a platform that signs nothing.
             if good and incoming.at_door and not incoming.platform:
-                return Rejected(Reason.SIGNATURE_MISSING, _UNSIGNED.format(compiled.platform.name))
+                unsigned = _UNSIGNED.format(compiled.platform.name)
+                return Rejected(Reason.SIGNATURE_MISSING, _UNVERIFIED if incoming.quarantine_id else unsigned)
             return None
         match compiled.proof.verify(incoming.payload, sent, good, now):
             case Verdict.RIGHT:
@@ -239,7 +254,7 @@ class Mapper:
                 # Inside the company's own walls events may come without what they were delivered with.
                 if not (incoming.at_door or incoming.headers or incoming.query):
                     return None
-                return Rejected(Reason.SIGNATURE_MISSING, "the source has a signing secret, and there is no signature")
+                return Rejected(Reason.SIGNATURE_MISSING, _UNVERIFIED if incoming.quarantine_id else _MISSING)
             case Verdict.WRONG:
                 return Rejected(Reason.SIGNATURE_WRONG, "the signature is not by any secret that the source has")
             case Verdict.TOO_OLD:
@@ -265,20 +280,37 @@ class Mapper:
             return fallback
         return None
 
-    def _kept(self, headers: Mapping[str, str], rules: Rules) -> Mapping[str, str]:
-        """The headers that trying again will need."""
+    def _kept(
+        self, incoming: Incoming, headers: Mapping[str, str], compiled: "Compiled | None", rules: Rules
+    ) -> tuple[Mapping[str, str], frozenset[str]]:
+        """The headers that trying again will need, and those of them that tell one event from another."""
         if not headers:
-            return {}
-        own = rules.platforms.values()
-        read = self._headers.union(*(one.headers for one in own))
-        if forms.is_form(headers):
-            read |= {forms.HEADER}
-        proofs = self._proof_headers.union(one.proof_header for one in own)
-        return {name: value for name, value in headers.items() if name in read and name not in proofs}
+            return _NOTHING, frozenset()
+        read = self._read_headers
+        if rules.platforms:
+            read = kept_headers.read_by_all([read, *(one.headers for one in rules.platforms.values())])
+        # The fallback takes what is anybody's.
+        is_unknown = compiled is None or compiled.platform.fallback
+        kept = kept_headers.kept(headers, read, is_unknown=is_unknown, keeps_all=incoming.quarantine_id is not None)
+        return kept, kept_headers.telling(kept, read, is_unknown=is_unknown)
 
 
 _NOTHING: Mapping[str, str] = {}
+_MISSING = "the source has a signing secret, and there is no signature"
+_UNVERIFIED = "the source has a signing secret, and the event was not verified when it came"
 _UNSIGNED = "the source has a signing secret, and {} has no signatures: name the platform at the endpoint"
+
+
+def _is_trusted(incoming: Incoming, platform: str, rules: Rules) -> bool:
+    """Whether what is not rejected may become an event later without being asked for its signature, whatever its
+    platform turns out to be; `platform`: the one that is known by now, if any."""
+    if incoming.trusted or not rules.secrets or not (incoming.at_door or incoming.headers or incoming.query):
+        return True
+    if platform and (incoming.source or platform) in rules.secrets:
+        # It has been asked.
+        return True
+    # With another platform it would be of another source, unless that was named.
+    return bool(incoming.source) and incoming.source not in rules.secrets
 
 
 def _unknown(named: str) -> _NotUnderstoodError:
@@ -299,11 +331,9 @@ class Compiled:
         self.platform = platform
         self.proof = proof_of(signature) if signature else None
         self.is_proven_in_body = self.proof is not None and self.proof.in_body
-        self.proof_header = self.proof.header if self.proof else ""
         paths = [parse_references(text) for text in platform.secrets]
         self.secret_paths = tuple(one.steps for path in paths for one in path if isinstance(one, Body))
-        self.headers = frozenset(one.name for _, one in references(platform) if isinstance(one, Header))
-        """Those that the mapping reads, the signature's not among them."""
+        self.headers = kept_headers.read_by(platform, self.proof.header if self.proof else "")
         self.recogniser = Recogniser(platform.recognise) if platform.recognise else None
         self._type = first_listed(fields.type, platform.types)
         self._types = platform.types
@@ -327,8 +357,15 @@ class Compiled:
         """Whether there is a type."""
         return self._type(sent) is not None
 
-    def map(self, source: str, payload: bytes, sent: Sent, document: payloads.Document) -> Mapped:
-        """Finds the fields; `payload` is what is to be stored."""
+    def map(
+        self,
+        payload: bytes,
+        sent: Sent,
+        document: payloads.Document,
+        aside: SetAside,
+        quarantine_id: uuid.UUID | None,
+    ) -> Mapped:
+        """Finds the fields; `payload` is what is to be stored, `aside` what it is otherwise."""
         own_type = text_of(self._type(sent))
         if own_type is None or len(own_type) > TYPE_CHARACTERS or not own_type.isprintable():
             message = f"there is no type, or it is no text of at most {TYPE_CHARACTERS} printable characters"
@@ -337,7 +374,7 @@ class Compiled:
         total, currency = self._money(sent)
         digest = payloads.digest(payload, document)
         return Mapped(
-            source=source,
+            source=aside.source,
             platform=self.platform.name,
             type=event_type,
             platform_type=None if event_type == own_type else own_type,
@@ -349,6 +386,8 @@ class Compiled:
             occurred_time=self._time(sent),
             payload=payload,
             payload_sha256=digest,
+            aside=aside,
+            quarantine_id=quarantine_id,
         )
 
     def _money(self, sent: Sent) -> tuple[str | None, str | None]:

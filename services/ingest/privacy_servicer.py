@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 from hookline.ingest.v1 import privacy_service_pb2 as pb
 from hookline.ingest.v1 import privacy_service_pb2_grpc
-from services.ingest import cached
+from services.ingest.cache_emptying import empty_cache
 from services.ingest.erase_store import Counts
 from services.ingest.erased_keys import ErasedKeys
 from services.ingest.erasing import Person
@@ -36,7 +36,7 @@ class PrivacyServicer(privacy_service_pb2_grpc.PrivacyServiceServicer):
         async for counts in erasure.steps():
             yield _response(counts)
         if not request.dry_run:
-            await cached.forget(self._redis_url, company_id)
+            await empty_cache(self._redis_url, company_id)
         yield _response(counts, done=True)
 
 

@@ -8,11 +8,11 @@ import msgspec
 from hookline.ingest.v1 import ingest_service_pb2 as pb
 from services.ingest import conversion
 from services.ingest import quarantine_store as store
-from services.ingest.committer import Committer, Outcome, Result
+from services.ingest.committer import GONE, Committer, Outcome, Result
+from services.ingest.fair_mapping import FairMapper
 from services.ingest.mapping import Incoming, Mapped, Rejected, Rules, SetAside
 from services.ingest.quarantine_store import ConflictKey, Sized, Whole
 from services.ingest.registry import Registry
-from services.ingest.turns import Turns
 from shared import db, page_tokens, requests
 from shared.errors import InvalidField, QuarantinedEventNotFound, Violation
 from shared.interceptors import Context
@@ -27,7 +27,7 @@ CONFLICT_BYTES = 8 * 1024 * 1024
 class QuarantineServicer:
     """What it needs is set by the servicer that it is a part of."""
 
-    _turns: Turns
+    _fair_mapper: FairMapper
     _registry: Registry
     _committer: Committer
     _pool: db.Pool
@@ -56,7 +56,7 @@ class QuarantineServicer:
     ) -> pb.GetQuarantinedEventResponse:
         company_id = requests.company(request.company_id)
         quarantine_id = requests.uuid_of(request.quarantine_id, "quarantine_id")
-        event = await self._quarantined(company_id, quarantine_id)
+        event = await quarantined(self._pool, company_id, quarantine_id)
         return pb.GetQuarantinedEventResponse(quarantined_event=conversion.from_quarantined(event))
 
     async def RetryQuarantinedEvents(
@@ -139,20 +139,13 @@ class QuarantineServicer:
             else "",
         )
 
-    async def _quarantined(self, company_id: str, quarantine_id: uuid.UUID) -> Whole:
-        async with db.acquired(self._pool) as connection:
-            found = await store.load(connection, company_id, [quarantine_id])
-        if quarantine_id not in found:
-            raise QuarantinedEventNotFound(str(quarantine_id))
-        return found[quarantine_id]
-
     async def _retry(self, company_id: str, ids: Sequence[uuid.UUID], rules: Rules) -> list[tuple[uuid.UUID, Result]]:
-        """Tries some again. Stored first, then taken out: what dies in between is a duplicate the next time."""
+        """Tries some again. Stored first, then taken out: what dies in between is a duplicate the next time. What is
+        gone by the time it would be stored, since another call stored it or a person was erased, is left out."""
         async with db.acquired(self._pool) as connection:
             there = await store.load(connection, company_id, ids)
-        # One that is gone by now was stored by another call.
         lying = [there[quarantine_id] for quarantine_id in ids if quarantine_id in there]
-        tried = await self._turns.map(company_id, map(as_it_came, lying), rules)
+        tried = await self._fair_mapper.map(company_id, map(as_it_came, lying), rules)
         # Nobody waits for these: where the queue is full, what comes in goes first.
         submitted = await self._committer.submit(
             company_id, [one for one in tried if isinstance(one, Mapped)], wait=True
@@ -163,11 +156,13 @@ class QuarantineServicer:
         aside: dict[uuid.UUID, tuple[Whole, SetAside]] = {}
         for lies, one in zip(lying, tried, strict=True):
             result = next(stored) if isinstance(one, Mapped) else _unstored(one)
+            if result is GONE:
+                continue
             if result.outcome in (Outcome.ACCEPTED, Outcome.DUPLICATE):
                 gone.append(lies.quarantine_id)
             elif result.outcome is Outcome.QUARANTINED:
                 result = msgspec.structs.replace(result, quarantine_id=str(lies.quarantine_id))
-                aside[lies.quarantine_id] = (lies, _still_aside(lies, one, result))
+                aside[lies.quarantine_id] = (lies, _still_aside(one, result))
             results.append((lies.quarantine_id, result))
         async with db.acquired(self._pool) as connection:
             if gone:
@@ -176,9 +171,27 @@ class QuarantineServicer:
         return results
 
 
+async def quarantined(pool: db.Pool, company_id: str, quarantine_id: uuid.UUID) -> Whole:
+    """One event in quarantine, whole. Raises QuarantinedEventNotFound."""
+    async with db.acquired(pool) as connection:
+        found = await store.load(connection, company_id, [quarantine_id])
+    if quarantine_id not in found:
+        raise QuarantinedEventNotFound(str(quarantine_id))
+    return found[quarantine_id]
+
+
 def as_it_came(event: Whole) -> Incoming:
-    """What lies in quarantine, to be tried again: signed it was, or needed not be."""
-    return Incoming(event.named_platform, event.named_source, event.payload, event.headers, trusted=True)
+    """What lies in quarantine, to be tried again. Whose sender was to be verified and could not be has to get by as if
+    it came to the door now."""
+    return Incoming(
+        event.named_platform,
+        event.named_source,
+        event.payload,
+        event.headers,
+        at_door=not event.trusted,
+        trusted=event.trusted,
+        quarantine_id=event.quarantine_id,
+    )
 
 
 def _unstored(one: SetAside | Rejected) -> Result:
@@ -186,22 +199,13 @@ def _unstored(one: SetAside | Rejected) -> Result:
     return Result(outcome, reason=one.reason, message=one.message)
 
 
-def _still_aside(lies: Whole, one: Mapped | SetAside | Rejected, result: Result) -> SetAside:
+def _still_aside(one: Mapped | SetAside | Rejected, result: Result) -> SetAside:
     if isinstance(one, SetAside):
         return one
     # Understood, and yet nothing that PostgreSQL can hold.
     assert isinstance(one, Mapped)
     assert result.reason is not None
-    return SetAside(
-        one.source,
-        one.platform,
-        result.reason,
-        result.message,
-        one.payload,
-        lies.named_source,
-        lies.named_platform,
-        lies.headers,
-    )
+    return msgspec.structs.replace(one.aside, reason=result.reason, message=result.message)
 
 
 def _ids(texts: Sequence[str], *, has_filter: bool) -> list[uuid.UUID]:

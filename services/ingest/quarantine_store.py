@@ -1,16 +1,18 @@
-"""The SQL of what was set aside: looking at it, taking it out, discarding it; and of conflicts. Every function names
-its company. What sets events aside is in `services.ingest.store`."""
+"""The SQL of what was set aside: setting it aside, looking at it, taking it out, discarding it; and of looking at
+conflicts. Every function names its company."""
 
+import hashlib
 import uuid
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
 import asyncpg
 import msgspec
+from uuid_utils.compat import uuid7
 
 from services.ingest.mapping import SetAside
-from services.ingest.store import quarantine_digest
 from shared.db import Connection
 from shared.statements import Statements
 
@@ -52,6 +54,8 @@ class Whole(Quarantined, frozen=True, kw_only=True):
     """Empty where the sender named none; so is `named_platform`."""
     named_platform: str
     headers: dict[str, str]
+    trusted: bool
+    """Whether it may become an event without a signature."""
 
 
 class Sized(msgspec.Struct, frozen=True):
@@ -79,6 +83,44 @@ class ConflictKey(msgspec.Struct, frozen=True, array_like=True):
     source: Annotated[str, msgspec.Meta(pattern=NO_NUL)]
     dedup_key: Annotated[str, msgspec.Meta(pattern=NO_NUL)]
     payload_sha256: bytes
+
+
+async def set_aside(connection: Connection, company_id: str, events: Sequence[SetAside]) -> list[uuid.UUID]:
+    """Sets events aside; gives the id under which each lies. Committed when it returns."""
+    keys = [(event.source, digest(event)) for event in events]
+    first: dict[tuple[str, bytes], SetAside] = {}
+    for key, event in zip(keys, events, strict=True):
+        if key not in first or (event.trusted and not first[key].trusted):
+            first[key] = event
+    times = Counter(keys)
+    rows = await _sql.fetch(
+        connection,
+        "set_aside",
+        company_id=company_id,
+        sources=[source for source, _ in first],
+        payload_sha256s=[payload_sha256 for _, payload_sha256 in first],
+        quarantine_ids=[uuid7() for _ in first],
+        platforms=[event.platform for event in first.values()],
+        reasons=[event.reason for event in first.values()],
+        messages=[event.message for event in first.values()],
+        payloads=[event.payload for event in first.values()],
+        times=[times[key] for key in first],
+        named_sources=[event.named_source for event in first.values()],
+        named_platforms=[event.named_platform for event in first.values()],
+        headers=[msgspec.json.encode(event.headers) for event in first.values()],
+        trusted=[event.trusted for event in first.values()],
+    )
+    ids = {(row["source"], row["payload_sha256"]): row["quarantine_id"] for row in rows}
+    return [ids[key] for key in keys]
+
+
+def digest(event: SetAside) -> bytes:
+    """What makes something set aside the same again, within its source: all that tells it from another event. The same
+    body under another topic of a shop is another, and may not get lost."""
+    payload_sha256 = hashlib.sha256(event.payload).digest()
+    told = [(name, event.headers[name]) for name in sorted(event.telling)]
+    beside = (event.named_source, event.named_platform, told)
+    return hashlib.sha256(payload_sha256 + msgspec.json.encode(beside)).digest() if any(beside) else payload_sha256
 
 
 async def list_quarantined(
@@ -125,6 +167,12 @@ async def load(connection: Connection, company_id: str, ids: Sequence[uuid.UUID]
     return {row["quarantine_id"]: _whole(row) for row in rows}
 
 
+async def hold(connection: Connection, company_id: str, ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+    """Which of the ids are there. They stay until the transaction ends: whoever takes them out waits for it."""
+    rows = await _sql.fetch(connection, "hold_quarantined", company_id=company_id, quarantine_ids=ids)
+    return {row["quarantine_id"] for row in rows}
+
+
 async def remove(connection: Connection, company_id: str, ids: Sequence[uuid.UUID]) -> None:
     """Takes out what has been stored. What is gone already is no mistake."""
     await _sql.fetch(connection, "remove_quarantined", company_id=company_id, quarantine_ids=ids)
@@ -141,11 +189,13 @@ async def judge(connection: Connection, company_id: str, events: Mapping[uuid.UU
                 company_id=company_id,
                 quarantine_ids=list(changed),
                 sources=[now.source for _, now in changed.values()],
-                payload_sha256s=[quarantine_digest(now) for _, now in changed.values()],
+                payload_sha256s=[digest(now) for _, now in changed.values()],
                 platforms=[now.platform for _, now in changed.values()],
                 reasons=[now.reason for _, now in changed.values()],
                 messages=[now.message for _, now in changed.values()],
                 payloads=[None if now.payload == lies.payload else now.payload for lies, now in changed.values()],
+                headers=[msgspec.json.encode(now.headers) for _, now in changed.values()],
+                trusted=[now.trusted for _, now in changed.values()],
             )
             return
         except asyncpg.UniqueViolationError:
@@ -153,8 +203,8 @@ async def judge(connection: Connection, company_id: str, events: Mapping[uuid.UU
             continue
 
 
-def _verdict(event: Whole | SetAside) -> tuple[str, str, str, str, bytes]:
-    return event.source, event.platform, event.reason, event.message, event.payload
+def _verdict(event: Whole | SetAside) -> tuple[object, ...]:
+    return event.source, event.platform, event.reason, event.message, event.payload, event.headers, event.trusted
 
 
 async def discard(

@@ -4,10 +4,12 @@ Remembered for seconds only. A change is told by PostgreSQL (NOTIFY) and forgott
 seconds bound how long a process goes on by what was.
 """
 
+import asyncio
 import base64
 import hashlib
 import re
 import secrets
+from contextlib import nullcontext
 from functools import lru_cache
 
 import msgspec
@@ -24,9 +26,14 @@ from shared.vault import Vault
 
 MOST_COMPANIES = 5_000
 MOST_TOKENS = 50_000
+MOST_STRANGERS = 5_000
+# Look-ups of tokens that were not good before: of the connections that commits use they take so many.
+STRANGERS_AT_ONCE = 2
 _is_random_part = re.compile(r"[A-Za-z0-9_-]{43}").fullmatch
 
 _log = structlog.get_logger()
+
+_Key = tuple[str, bytes]
 
 
 class Door(msgspec.Struct, frozen=True):
@@ -57,8 +64,12 @@ class Registry:
         self._pool = pool
         self._vault = vault
         self._rules: Remembered[str, Rules] = Remembered(MOST_COMPANIES, fresh_seconds)
-        # Unknown tokens too, as None: a scan must not hammer PostgreSQL.
-        self._doors: Remembered[tuple[str, bytes], Door | None] = Remembered(MOST_TOKENS, fresh_seconds)
+        self._doors: Remembered[_Key, Door | None] = Remembered(MOST_TOKENS, fresh_seconds)
+        # Tokens that have not been good before, apart: whoever scans brings another one each time, and may neither push
+        # out those that are in use, nor take the connections that commits need.
+        self._strangers: Remembered[_Key, Door | None] = Remembered(MOST_STRANGERS, fresh_seconds)
+        self._looking_for_strangers = asyncio.Semaphore(STRANGERS_AT_ONCE)
+        self._good: dict[_Key, None] = {}
 
     def cached(self, company_id: str) -> Rules | None:
         """The company's rules, if they are remembered: the way of nearly every event."""
@@ -81,21 +92,23 @@ class Registry:
         if not (is_name(company_id) and _is_random_part(random_part)):
             return None
         key = (company_id, token_digest(token))
-        entry = self._doors.fresh(key)
-        return entry[0] if entry is not None else await self._doors.load(key, lambda: self._find(*key))
+        remembered = self._doors if key in self._good else self._strangers
+        entry = remembered.fresh(key)
+        return entry[0] if entry is not None else await remembered.load(key, lambda: self._find(*key))
 
     def forget(self, company_id: str) -> None:
         """Something of the company has changed."""
         self._rules.drop(company_id.__eq__)
-        self._doors.drop(lambda key: key[0] == company_id)
+        for remembered in (self._doors, self._strangers):
+            remembered.drop(lambda key: key[0] == company_id)
 
     async def keep_listening(self, database_url: str) -> None:
         """Forgets what other processes change, as they tell it, for ever; on a connection of its own."""
         await keep_listening(database_url, control_store.CHANNEL, self.forget, self._forget_all)
 
     def _forget_all(self) -> None:
-        self._rules.drop(lambda _: True)
-        self._doors.drop(lambda _: True)
+        for remembered in (self._rules, self._doors, self._strangers):
+            remembered.drop(lambda _: True)
 
     async def _load(self, company_id: str) -> tuple[Rules, float]:
         async def read(connection: db.Connection) -> Rules:
@@ -114,11 +127,17 @@ class Registry:
         return await db.read_patiently(self._pool, read), FRESH_SECONDS
 
     async def _find(self, company_id: str, token_sha256: bytes) -> tuple[Door | None, float]:
-        found = await db.read_patiently(
-            self._pool, lambda connection: control_store.find_endpoint(connection, company_id, token_sha256)
-        )
+        key = company_id, token_sha256
+        async with nullcontext() if key in self._good else self._looking_for_strangers:
+            found = await db.read_patiently(
+                self._pool, lambda connection: control_store.find_endpoint(connection, company_id, token_sha256)
+            )
+        self._good.pop(key, None)
         if found is None:
             return None, FRESH_SECONDS
+        self._good[key] = None
+        if len(self._good) > MOST_TOKENS:
+            del self._good[next(iter(self._good))]
         door = Door(company_id, found.source, found.platform, str(found.endpoint_id), found.revoked)
         return door, FRESH_SECONDS if found.seconds_left is None else found.seconds_left
 

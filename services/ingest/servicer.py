@@ -10,11 +10,11 @@ from hookline.ingest.v1 import ingest_service_pb2_grpc
 from services.ingest import store
 from services.ingest.committer import Committer, Results
 from services.ingest.conversion import from_result, to_incoming
+from services.ingest.fair_mapping import FairMapper
 from services.ingest.mapping import Mapper, Rules
 from services.ingest.platform_servicer import PlatformServicer
 from services.ingest.quarantine_servicer import QuarantineServicer
 from services.ingest.registry import Registry
-from services.ingest.turns import Turns
 from shared import db, requests
 from shared.errors import InvalidField, ServerStopping, Violation
 from shared.interceptors import Context
@@ -44,7 +44,7 @@ class IngestServicer(PlatformServicer, QuarantineServicer, ingest_service_pb2_gr
     ) -> None:
         self._limiter = limiter
         self._mapper = mapper
-        self._turns = Turns(mapper)
+        self._fair_mapper = FairMapper(mapper)
         self._registry = registry
         self._committer = committer
         self._pool = pool
@@ -126,7 +126,7 @@ class IngestServicer(PlatformServicer, QuarantineServicer, ingest_service_pb2_gr
         else:
             await patiently(lambda: self._limiter.events(company_id, len(events)))
         rules = await self._rules(company_id)
-        mapped = await self._turns.map(company_id, map(to_incoming, events), rules)
+        mapped = await self._fair_mapper.map(company_id, map(to_incoming, events), rules)
         return await self._committer.submit(company_id, mapped, wait=wait)
 
     async def _rules(self, company_id: str) -> Rules:

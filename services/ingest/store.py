@@ -1,6 +1,5 @@
 """The ingest service's SQL, and what its answers mean. Every function names its company."""
 
-import hashlib
 import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,7 @@ import msgspec
 from uuid_utils.compat import uuid7
 
 from services.ingest.erased_keys import ErasedKeys, Key
-from services.ingest.mapping import Mapped, SetAside
+from services.ingest.mapping import Mapped
 from shared.db import Connection
 from shared.statements import Statements
 
@@ -174,41 +173,6 @@ async def _store_conflicts(
             payloads=[one.event.payload for one, _ in conflicts.values()],
             times=[times[key] for key in conflicts],
         )
-
-
-async def store_quarantined(connection: Connection, company_id: str, events: Sequence[SetAside]) -> list[uuid.UUID]:
-    """Sets events aside; gives the id under which each lies. Committed when it returns."""
-    keys = [(event.source, quarantine_digest(event)) for event in events]
-    first: dict[tuple[str, bytes], SetAside] = {}
-    for key, event in zip(keys, events, strict=True):
-        first.setdefault(key, event)
-    times = Counter(keys)
-    rows = await _sql.fetch(
-        connection,
-        "store_quarantined",
-        company_id=company_id,
-        sources=[source for source, _ in first],
-        payload_sha256s=[digest for _, digest in first],
-        quarantine_ids=[uuid7() for _ in first],
-        platforms=[event.platform for event in first.values()],
-        reasons=[event.reason for event in first.values()],
-        messages=[event.message for event in first.values()],
-        payloads=[event.payload for event in first.values()],
-        times=[times[key] for key in first],
-        named_sources=[event.named_source for event in first.values()],
-        named_platforms=[event.named_platform for event in first.values()],
-        headers=[msgspec.json.encode(event.headers) for event in first.values()],
-    )
-    ids = {(row["source"], row["payload_sha256"]): row["quarantine_id"] for row in rows}
-    return [ids[key] for key in keys]
-
-
-def quarantine_digest(event: SetAside) -> bytes:
-    """What makes something set aside the same again, within its source: all that it will be tried again with. The same
-    body under another topic of a shop is another event, and may not get lost."""
-    digest = hashlib.sha256(event.payload).digest()
-    beside = (event.named_source, event.named_platform, sorted(event.headers.items()))
-    return hashlib.sha256(digest + msgspec.json.encode(beside)).digest() if any(beside) else digest
 
 
 class Status(StrEnum):

@@ -8,6 +8,7 @@ from typing import Any
 
 from iso4217 import Currency
 
+from services.ingest.erasing import ERASED_KEY
 from services.ingest.references import text_of
 
 NAME_CHARACTERS = 500
@@ -85,14 +86,15 @@ def name_of(value: Any) -> str | None:
 
 
 def key_of(parts: Sequence[str]) -> str:
-    """A dedup key of its parts. Ids by themselves, ids put together, and digests never come to the same key."""
+    """A dedup key of its parts. Ids by themselves, ids put together, digests, and what stands in place of erased keys
+    never come to the same key."""
     if len(parts) > 1:
         # A colon inside a part is escaped: other parts must not come to the same whole.
         key = "".join(":" + part.replace("%", "%25").replace(":", "%3A") for part in parts)
         is_its_own = True
     else:
         [key] = parts
-        is_its_own = not key.startswith((":", "sha256:"))
+        is_its_own = not key.startswith((":", "sha256:", ERASED_KEY))
     if is_its_own and len(key.encode()) <= KEY_BYTES:
         return key
     return "sha256:" + hashlib.sha256(key.encode()).hexdigest()

@@ -193,6 +193,31 @@ async def test_one_body_under_two_topics_is_two(ingest: Ingesting) -> None:
     assert results[0].quarantine_id == results[2].quarantine_id != results[1].quarantine_id
 
 
+async def test_one_body_under_two_topics_of_an_unknown_platform_is_two(ingest: Ingesting) -> None:
+    def event(topic: str, delivery: str) -> pb.IncomingEvent:
+        headers = {"X-WC-Webhook-Topic": topic, "X-WC-Webhook-Delivery": delivery, "X-WC-Webhook-Token": "s3cret"}
+        return pb.IncomingEvent(payload=padoca(), headers=headers)
+
+    results = await send(
+        ingest.stub, "acme", [event("order.updated", "1"), event("order.deleted", "2"), event("order.updated", "3")]
+    )
+    assert outcomes(results) == ["QUARANTINED PLATFORM_UNRECOGNISED"] * 3
+    assert results[0].quarantine_id == results[2].quarantine_id != results[1].quarantine_id
+    shown = await whole(ingest, results[0].quarantine_id)
+    assert dict(shown.headers) == {"x-wc-webhook-topic": "order.updated", "x-wc-webhook-delivery": "1"}
+    assert shown.times_received == 2
+
+
+async def test_each_attempt_of_a_standard_webhook_is_the_same_again(ingest: Ingesting) -> None:
+    def event(message: str, attempt: int) -> pb.IncomingEvent:
+        headers = {"Webhook-Id": message, "Webhook-Timestamp": str(attempt), "Webhook-Signature": f"v1,{attempt}"}
+        return pb.IncomingEvent(payload=b'{"type":"a","data":{"total":"much"}}', headers=headers)
+
+    results = await send(ingest.stub, "acme", [event("m-1", 1), event("m-1", 2), event("m-2", 3)])
+    assert outcomes(results) == ["QUARANTINED TOTAL_MALFORMED"] * 3
+    assert results[0].quarantine_id == results[1].quarantine_id != results[2].quarantine_id
+
+
 async def test_one_body_under_two_names_is_two(ingest: Ingesting) -> None:
     body = grapfy(total="much")
     first, named, source, again = await send(

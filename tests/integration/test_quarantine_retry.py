@@ -5,13 +5,12 @@ import asyncio
 import grpc
 import pytest
 
-from hookline.ingest.v1 import endpoint_service_pb2
 from hookline.ingest.v1 import ingest_service_pb2 as pb
 from shared.db import Connection
 from tests.blocking import blocked, is_waiting_for_a_lock
 from tests.in_process import Ingesting, ingesting
 from tests.ledger import check_ledger
-from tests.padoca import HMAC, RECOGNISE, mapping, padoca, put
+from tests.padoca import RECOGNISE, mapping, padoca, put
 from tests.quarantined import discarded, listed, results, retried, whole
 from tests.refusals import refused
 from tests.samples import grapfy, incoming, outcomes, send
@@ -247,15 +246,26 @@ async def test_retries_at_once_store_it_once(ingest: Ingesting, database_url: st
     await check_ledger(connection, {"acme": 1})
 
 
-async def test_signatures_are_not_asked_for_again(ingest: Ingesting) -> None:
-    await ingest.endpoints.PutSigningSecret(
-        endpoint_service_pb2.PutSigningSecretRequest(company_id="acme", source="loja", secret="segredo")
-    )
-    event = pb.IncomingEvent(platform="padoca", source="loja", payload=padoca(), headers={"X-Padoca-Product": "Bolo"})
-    [aside] = await send(ingest.stub, "acme", [event])
-    await put(ingest, HMAC)
-    assert outcomes(await send(ingest.stub, "acme", [event])) == ["REJECTED SIGNATURE_MISSING"]
-    assert outcomes(results(await retried(ingest, [aside.quarantine_id]))) == ["ACCEPTED"]
+async def test_a_topic_that_no_mapping_read_is_there_when_one_does(ingest: Ingesting, connection: Connection) -> None:
+    def event(topic: str) -> pb.IncomingEvent:
+        return pb.IncomingEvent(payload=b'{"pedido": 7}', headers={"X-WC-Webhook-Topic": topic})
+
+    asides = await send(ingest.stub, "acme", [event("order.updated"), event("order.deleted")])
+    shop = """
+        name = "loja"
+        title = "Loja"
+        recognise.present = ["pedido"]
+        fields.type = ["header:x-wc-webhook-topic"]
+        fields.dedup_key = [["header:x-wc-webhook-topic", "pedido"]]
+        """
+    # First one that understands nothing yet.
+    first = shop.replace("fields.type", 'fields.total = ["header:x-wc-webhook-topic"]\nfields.type')
+    for text, expected in ((first, "QUARANTINED TOTAL_MALFORMED"), (shop, "ACCEPTED")):
+        await ingest.stub.PutPlatformMapping(pb.PutPlatformMappingRequest(company_id="acme", mapping=text))
+        answer = await retried(ingest, [one.quarantine_id for one in asides])
+        assert outcomes(results(answer)) == [expected] * 2
+    rows = await connection.fetch("SELECT dedup_key FROM hookline.events ORDER BY sequence")
+    assert [row["dedup_key"] for row in rows] == [":order.updated:7", ":order.deleted:7"]
 
 
 async def test_large_ones_are_tried_by_and_by(ingest: Ingesting, connection: Connection) -> None:
@@ -287,9 +297,38 @@ async def test_what_postgresql_will_not_hold_stays(ingest: Ingesting, connection
     assert outcomes(results(answer)) == ["ACCEPTED", "QUARANTINED JSON_UNSTORABLE", "ACCEPTED"]
     assert answer.retried[1].result.quarantine_id == ids[1]
     assert (await whole(ingest, ids[1])).reason == pb.OUTCOME_REASON_JSON_UNSTORABLE
+    assert [one.quarantine_id for one in (await listed(ingest)).quarantined_events] == [ids[1]], "and makes no other"
     await connection.execute("DROP TRIGGER wont ON hookline.events")
     assert outcomes(results(await retried(ingest, [ids[1]]))) == ["ACCEPTED"]
     await check_ledger(connection, {"acme": 3})
+
+
+async def test_what_postgresql_did_not_hold_is_tried_again_as_it_came(
+    ingest: Ingesting, connection: Connection
+) -> None:
+    await connection.execute(
+        """
+        CREATE FUNCTION wont() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '22P05'; END $$;
+        CREATE TRIGGER wont BEFORE INSERT ON hookline.events FOR EACH ROW EXECUTE FUNCTION wont();
+        """
+    )
+    event = pb.IncomingEvent(
+        payload=b'{"id": 1, "total_price": "10.50", "currency": "BRL"}',
+        headers={"X-Shopify-Topic": "orders/paid", "X-Shopify-Event-Id": "e-1", "X-Shopify-Hmac-Sha256": "s3cret"},
+    )
+    [aside] = await send(ingest.stub, "acme", [event])
+    assert outcomes([aside]) == ["QUARANTINED JSON_UNSTORABLE"]
+    assert aside.message == "PostgreSQL can't hold the payload (SQLSTATE 22P05)"
+    row = await connection.fetchrow("SELECT source, platform, named_source, named_platform FROM hookline.quarantine")
+    assert row is not None
+    assert tuple(row) == ("shopify", "shopify", "", "")
+    kept = dict((await whole(ingest, aside.quarantine_id)).headers)
+    assert kept == {"x-shopify-topic": "orders/paid", "x-shopify-event-id": "e-1"}
+    await connection.execute("DROP TRIGGER wont ON hookline.events")
+    assert outcomes(results(await retried(ingest, filter=ALL))) == ["ACCEPTED"]
+    assert await connection.fetchval("SELECT type FROM hookline.events") == "order_approved"
+    assert outcomes(await send(ingest.stub, "acme", [event])) == ["DUPLICATE"]
 
 
 async def test_what_is_too_large_by_now_is_rejected_and_stays(database_url: str) -> None:

@@ -250,6 +250,41 @@ async def test_unknown_tokens_are_remembered_for_a_moment(
     assert asked < 100
 
 
+async def test_a_scan_keeps_nobody_out(pool: db.Pool, connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bytes] = []
+    answer = asyncio.Event()
+    find = control_store.find_endpoint
+
+    async def held(one: Connection, company_id: str, token_sha256: bytes) -> object:
+        asked.append(token_sha256)
+        if token_sha256 not in known:
+            await answer.wait()
+        return await find(one, company_id, token_sha256)
+
+    monkeypatch.setattr(control_store, "find_endpoint", held)
+    monkeypatch.setattr(module, "MOST_STRANGERS", 3)
+    registry = Registry(pool, Vault(SECRET_KEY))
+    token = new_token("acme")
+    known = {token_digest(token)}
+    await control_store.create_endpoint(connection, "acme", "loja", "grapfy", token_digest(token), token[-4:])
+    for _ in range(2):
+        assert await registry.endpoint(token) is not None
+    asked.clear()
+    scan = [asyncio.ensure_future(registry.endpoint(new_token("acme"))) for _ in range(20)]
+    try:
+        await eventually(lambda: len(asked) >= module.STRANGERS_AT_ONCE, what="some of the scan are looked up")
+        # What is remembered is gone, and connections are left to ask again.
+        registry.forget("acme")
+        async with asyncio.timeout(10):
+            assert await registry.endpoint(token) is not None
+        assert len(asked) == module.STRANGERS_AT_ONCE + 1
+    finally:
+        answer.set()
+    assert await asyncio.gather(*scan) == [None] * 20
+    assert await registry.endpoint(token) is not None
+    assert asked.count(token_digest(token)) == 1, "nobody pushes it out"
+
+
 async def test_a_database_that_is_away_for_a_moment_is_waited_for(database_url: str) -> None:
     async with proxied(database_url) as proxy, await db.open_pool(proxy.url, 2) as pool:
         registry = Registry(pool, Vault(SECRET_KEY))

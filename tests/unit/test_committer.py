@@ -80,7 +80,10 @@ Make = Callable[..., Committer]
 
 
 @pytest.fixture
-def make(slow: Store) -> Make:
+def make(slow: Store, monkeypatch: pytest.MonkeyPatch) -> Make:
+    # Until the test says so.
+    monkeypatch.setattr(committer, "LINGER_SECONDS", 3600)
+
     def made(writers: int = 2, max_queued_bytes: int = 2**26) -> Committer:
         return Committer(Pool(), writers, max_queued_bytes, ErasedKeys(""))
 
@@ -91,6 +94,12 @@ async def settled() -> None:
     """Lets everything happen that waits for nothing."""
     for _ in range(20):
         await asyncio.sleep(0)
+
+
+async def end_linger(one: Committer, company: str) -> None:
+    """Does what the timer does."""
+    one._end_linger(one._queues[company])
+    await settled()
 
 
 def mapped(payload: bytes = b"{}") -> Mapped:
@@ -203,9 +212,10 @@ async def test_what_comes_meanwhile_goes_along_and_lingers_for_more(make: Make, 
     assert [count for _, count, _ in slow.under_way] == [2]
     await one.submit("a", [mapped()], wait=False)
     await slow.commit()
-    assert slow.under_way == []
     await one.submit("a", [mapped()], wait=False)
-    await asyncio.sleep(committer.LINGER_SECONDS * 3)
+    await settled()
+    assert slow.under_way == []
+    await end_linger(one, "a")
     assert [count for _, count, _ in slow.under_way] == [2]
     # Enough are there: nobody is waited for.
     await one.submit("a", [mapped()], wait=False)
@@ -215,7 +225,7 @@ async def test_what_comes_meanwhile_goes_along_and_lingers_for_more(make: Make, 
     await settled()
     assert [count for _, count, _ in slow.under_way] == [committer.LINGER_EVENTS]
     await slow.commit_all()
-    await asyncio.sleep(committer.LINGER_SECONDS * 3)
+    await one.close()
     assert slow.begun == ["a"] * 4
 
 
@@ -229,8 +239,6 @@ async def test_tiny_events_are_bounded_by_their_number(make: Make, slow: Store) 
     [result] = await (await one.submit("a", [Rejected(Reason.PAYLOAD_EMPTY, "")], wait=False))
     assert result == Result(Outcome.REJECTED, reason=Reason.PAYLOAD_EMPTY)
     await settled()
-    await slow.commit_all()
-    await asyncio.sleep(committer.LINGER_SECONDS * 3)
     await slow.commit_all()
     await one.submit("a", [mapped(b"")] * 50, wait=False)
     await settled()

@@ -97,10 +97,30 @@ def test_an_event_that_no_platform_recognises_is_generic() -> None:
             "timestamp": 1_790_000_000,
         }
     )
-    assert (event.platform, event.source, event.type, event.dedup_key) == ("generic", "generic", "sale", "17")
+    assert (event.platform, event.source, event.type, event.dedup_key) == ("generic", "generic", "sale", ":sale:17:::")
     assert (event.customer_name, event.product_name, event.total) == ("Ana", "Livro, Capa", "10.50")
     assert event.currency == "USD"
     assert event.occurred_time == datetime.fromtimestamp(1_790_000_000, UTC)
+
+
+def test_what_happens_to_one_order_of_any_sender_are_events_of_their_own() -> None:
+    sent: list[dict[str, Any]] = [
+        {"event": "order.created", "id": 77},
+        {"event": "order.paid", "id": 77},
+        {"event": "order.updated", "id": 77, "updated_at": 1},
+        {"event": "order.updated", "id": 77, "updatedAt": 2},
+        {"event": "order.updated", "id": 77, "status": "sent"},
+        {"event": "order.updated", "id": 77, "data": {"status": "lost"}},
+        {"event": "order.updated", "id": 78, "event_id": 12},
+        {"event": "order.updated", "id": 79, "event_id": 12},
+        {"event": "order.updated", "event_id": 12},
+        {"event": "order.updated", "eventId": 13},
+    ]
+    keys = [mapped(one).dedup_key for one in sent]
+    assert len(set(keys)) == len(sent)
+    # Sent again, with what only an attempt has, each is the same again.
+    assert [mapped(one | {"attempt": 2, "sent_at": "now"}).dedup_key for one in sent] == keys
+    assert keys[-2:] == ["12", "13"]
 
 
 def test_a_named_platform_need_not_recognise_the_payload() -> None:
@@ -141,6 +161,7 @@ def test_a_platform_without_marks_of_its_own_is_never_guessed() -> None:
         # What looks like another kind of key is none.
         ({"eventId": ":o:a::"}, "sha256:" + hashlib.sha256(b":o:a::").hexdigest()),
         ({"eventId": "sha256:00"}, "sha256:" + hashlib.sha256(b"sha256:00").hexdigest()),
+        ({"eventId": "erased:a@b"}, "sha256:" + hashlib.sha256(b"erased:a@b").hexdigest()),
     ],
 )
 def test_grapfys_dedup_key(members: dict[str, Any], key: str) -> None:

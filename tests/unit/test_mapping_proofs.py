@@ -7,6 +7,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -67,6 +68,7 @@ SIGNED_EVENT = {"type": "a", "signed": 1}
 TOKEN_EVENT = {"type": "a", "is_token": 1, "auth": {"token": "s3cret"}}
 NO_TOKEN_EVENT = {"type": "a", "is_token": 1}
 BARE_EVENT = {"type": "a", "bare": 1}
+UNKNOWN_EVENT = {"x": 1}
 
 
 @pytest.mark.parametrize("named", ["", "signed"])
@@ -283,20 +285,60 @@ def test_what_is_set_aside_knows_how_it_came() -> None:
     assert (event.source, event.platform, event.named_source, event.named_platform) == ("nope", "nope", "", "nope")
 
 
-def test_of_headers_only_those_are_kept_that_a_mapping_reads() -> None:
-    headers = {"X-Topic": "", "X-Proof": "p", "Webhook-Signature": "v1,w", "Authorization": "Bearer t", "X-Own": "o"}
-    event = event_of({"bare": 1}, source="", headers=headers, query="token=t")
+@pytest.mark.parametrize(
+    ("payload", "named", "source", "sent", "is_trusted"),
+    [
+        # Verified, or asked and let through.
+        (SIGNED_EVENT | {"total": "ten"}, "signed", "shop", {"headers": "right", "at_door": True}, True),
+        (TOKEN_EVENT | {"total": "ten"}, "", "shop", {"at_door": True}, True),
+        (BARE_EVENT | {"total": "ten"}, "bare", "shop", {"at_door": True}, True),
+        # Nobody knew what to verify.
+        (UNKNOWN_EVENT, "", "shop", {"at_door": True}, False),
+        (UNKNOWN_EVENT, "nope", "shop", {"at_door": True}, False),
+        (b"nonsense", "", "shop", {"at_door": True}, False),
+        (UNKNOWN_EVENT, "", "shop", {"headers": {"a": "b"}}, False),
+        (UNKNOWN_EVENT, "", "shop", {"query": "a=b"}, False),
+        # From within, such as by a sync.
+        (UNKNOWN_EVENT, "", "shop", {}, True),
+        (UNKNOWN_EVENT, "nope", "shop", {}, True),
+        # A source without a secret.
+        (UNKNOWN_EVENT, "", "elsewhere", {"at_door": True}, True),
+        (BARE_EVENT | {"total": "ten"}, "", "elsewhere", {"at_door": True}, True),
+        # Whose source is the platform's, and may turn out to be another.
+        (UNKNOWN_EVENT, "", "", {"headers": {"a": "b"}}, False),
+        (UNKNOWN_EVENT, "shop", "", {"headers": {"a": "b"}}, False),
+        (BARE_EVENT | {"total": "ten"}, "", "", {"headers": {"a": "b"}}, False),
+        (BARE_EVENT | {"total": "ten"}, "", "", {}, True),
+    ],
+)
+def test_what_is_set_aside_is_trusted_where_a_signature_was_there_or_nothing_asked_for_one(
+    payload: bytes | dict[str, Any], named: str, source: str, sent: dict[str, Any], is_trusted: bool
+) -> None:
+    if sent.get("headers") == "right":
+        sent = sent | {"headers": proof(payload)}
+    event = event_of(payload, named, source, **sent)
     assert isinstance(event, SetAside)
-    assert event.headers == {"x-topic": ""}
-    own = platform(
-        "own",
-        {"type": ["header:x-own"], "dedup_key": [["header:x-proof"]]},
-        signature={"scheme": "token", "in": "header:x-own-proof"},
+    assert event.trusted == is_trusted
+    without_secrets = event_of(payload, named, source, Rules(), **sent)
+    assert isinstance(without_secrets, SetAside)
+    assert without_secrets.trusted
+    again = event_of(payload, named, source, **sent | {"trusted": True, "at_door": False})
+    assert isinstance(again, SetAside)
+    assert again.trusted
+
+
+def test_what_is_understood_knows_what_it_would_be_set_aside_as() -> None:
+    headers = {"X-Topic": "t", "X-Other": "o", **proof(TOKEN_EVENT)}
+    event = event_of(TOKEN_EVENT, "token", headers=headers)
+    aside = event_of(TOKEN_EVENT | {"total": "ten"}, "token", headers=headers)
+    assert isinstance(event, Mapped)
+    assert isinstance(aside, SetAside)
+    assert b"s3cret" not in event.aside.payload
+    assert event.aside.headers == {"x-topic": "t"}
+    assert event.aside == SetAside(
+        **msgspec.structs.asdict(aside)
+        | {"reason": Reason.JSON_UNSTORABLE, "message": event.aside.message, "payload": event.payload}
     )
-    rules = Rules(platforms={"own": compile_platform(own)})
-    event = event_of({"bare": 1}, source="", rules=rules, headers=headers | {"X-Own-Proof": "s3cret"})
-    assert isinstance(event, SetAside)
-    assert event.headers == {"x-topic": "", "x-own": "o"}, "what proves one platform's sender is kept for none"
 
 
 def test_what_was_set_aside_is_understood_when_it_is_tried_again_with_better_rules() -> None:

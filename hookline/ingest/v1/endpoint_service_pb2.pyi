@@ -52,7 +52,7 @@ class Endpoint(_message.Message):
 
     @_builtins.property
     def old_token_expire_time(self) -> _timestamp_pb2.Timestamp:
-        """Until when the token before is good. Not set when there is none."""
+        """Until when the token before is valid. Not set when there is none."""
 
     @_builtins.property
     def revoke_time(self) -> _timestamp_pb2.Timestamp:
@@ -88,10 +88,10 @@ class CreateEndpointRequest(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     PLATFORM_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     source: _builtins.str
-    """The source: letters, digits, "_", "-", ".", at most 64 characters. Empty: the platform's name, which is then
-    required.
+    """The source: letters, digits, "_", "-" and ".", starting with a letter or digit, at most 64 characters. Empty: the
+    platform's name, which is then required.
     """
     platform: _builtins.str
     """The platform, one that ListPlatforms has. Empty: recognised by each payload's shape."""
@@ -152,7 +152,7 @@ class ListEndpointsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     page_size: _builtins.int
     """At most this many. 0: 100. More than 1,000 are taken as 1,000."""
     page_token: _builtins.str
@@ -210,7 +210,7 @@ class RotateEndpointRequest(_message.Message):
     ENDPOINT_ID_FIELD_NUMBER: _builtins.int
     KEEP_OLD_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     endpoint_id: _builtins.str
     """The endpoint. Required."""
     @_builtins.property
@@ -273,7 +273,7 @@ class RevokeEndpointRequest(_message.Message):
     COMPANY_ID_FIELD_NUMBER: _builtins.int
     ENDPOINT_ID_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     endpoint_id: _builtins.str
     """The endpoint. Required."""
     def __init__(
@@ -331,7 +331,7 @@ class SigningSecret(_message.Message):
 
     @_builtins.property
     def old_secret_expire_time(self) -> _timestamp_pb2.Timestamp:
-        """Until when the secret before is good. Not set when there is none."""
+        """Until when the secret before is valid. Not set when there is none."""
 
     def __init__(
         self,
@@ -359,14 +359,14 @@ class PutSigningSecretRequest(_message.Message):
     SECRET_FIELD_NUMBER: _builtins.int
     KEEP_OLD_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     source: _builtins.str
     """The source whose webhooks are signed with it. Required."""
     secret: _builtins.str
     """The secret as the platform shows it, at most 1,024 bytes. Required."""
     @_builtins.property
     def keep_old(self) -> _duration_pb2.Duration:
-        """How long the secret before is still good: up to 30 days. Not set: 24 hours. Zero: it ends at once."""
+        """How long the secret before is still valid: up to 30 days. Not set: 24 hours. Zero: it ends at once."""
 
     def __init__(
         self,
@@ -418,7 +418,7 @@ class ListSigningSecretsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     page_size: _builtins.int
     """At most this many. 0: 100. More than 1,000 are taken as 1,000."""
     page_token: _builtins.str
@@ -475,7 +475,7 @@ class DeleteSigningSecretRequest(_message.Message):
     COMPANY_ID_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     source: _builtins.str
     """The source. Required."""
     def __init__(

@@ -29,12 +29,17 @@ class EndpointServiceStub:
     """Manages a company's endpoints, the URLs that platforms send webhooks to (docs/endpoints.md), and the secrets by which
     platforms prove who they are.
 
-    An endpoint's token is shown once, when it is made; only its SHA-256 is kept. Signing secrets are stored encrypted and
-    never shown. What changes here is in force at once in the process that answers, and within a moment (at most
+    An endpoint's token is shown once, when it is made; only its SHA-256 is kept. Signing secrets are stored encrypted
+    and never shown. What changes here is in force at once in the process that answers, and within a moment (at most
     5 seconds, usually milliseconds) in every other one.
 
-    Any RPC may also answer UNAVAILABLE (the database is away; try again) or DEADLINE_EXCEEDED, and INVALID_ARGUMENT where
-    a field is missing or malformed.
+    Any RPC may also answer:
+    UNAUTHENTICATED: the server asks for tokens, and the call has none, or one that is unknown, expired or revoked.
+    PERMISSION_DENIED: the token is another company's (WRONG_COMPANY), or lacks the scope `admin` (SCOPE_MISSING).
+    INVALID_ARGUMENT: `company_id` is malformed, or missing where no token implies it; or another field is wrong.
+    RESOURCE_EXHAUSTED: the company's limit is reached (LIMIT_REACHED); google.rpc.RetryInfo says when to try again. Or a
+    message is over 16 MiB.
+    UNAVAILABLE: the database is away, or the server is stopping; try again. DEADLINE_EXCEEDED.
     """
 
     def __init__(self, channel):
@@ -84,12 +89,17 @@ class EndpointServiceServicer:
     """Manages a company's endpoints, the URLs that platforms send webhooks to (docs/endpoints.md), and the secrets by which
     platforms prove who they are.
 
-    An endpoint's token is shown once, when it is made; only its SHA-256 is kept. Signing secrets are stored encrypted and
-    never shown. What changes here is in force at once in the process that answers, and within a moment (at most
+    An endpoint's token is shown once, when it is made; only its SHA-256 is kept. Signing secrets are stored encrypted
+    and never shown. What changes here is in force at once in the process that answers, and within a moment (at most
     5 seconds, usually milliseconds) in every other one.
 
-    Any RPC may also answer UNAVAILABLE (the database is away; try again) or DEADLINE_EXCEEDED, and INVALID_ARGUMENT where
-    a field is missing or malformed.
+    Any RPC may also answer:
+    UNAUTHENTICATED: the server asks for tokens, and the call has none, or one that is unknown, expired or revoked.
+    PERMISSION_DENIED: the token is another company's (WRONG_COMPANY), or lacks the scope `admin` (SCOPE_MISSING).
+    INVALID_ARGUMENT: `company_id` is malformed, or missing where no token implies it; or another field is wrong.
+    RESOURCE_EXHAUSTED: the company's limit is reached (LIMIT_REACHED); google.rpc.RetryInfo says when to try again. Or a
+    message is over 16 MiB.
+    UNAVAILABLE: the database is away, or the server is stopping; try again. DEADLINE_EXCEEDED.
     """
 
     def CreateEndpoint(self, request, context):
@@ -107,7 +117,7 @@ class EndpointServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RotateEndpoint(self, request, context):
-        """Gives an endpoint a new token. The old one works on for `keep_old`, so that nothing is lost while the platform is
+        """Gives an endpoint a new token. The old one works on for `keep_old`, so nothing is lost while the platform is
         told the new URL; any older one ends at once. NOT_FOUND: there is no such endpoint, or it was revoked.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -125,7 +135,7 @@ class EndpointServiceServicer:
     def PutSigningSecret(self, request, context):
         """Stores the secret that a source's webhooks are signed with. From now on what comes to an endpoint of that source
         must be signed by it, where the platform's mapping says how; over gRPC a signature is verified when it comes along.
-        The secret before it is still good for `keep_old`, any older one ends at once. The same secret again leaves the one
+        The secret before it stays valid for `keep_old`, any older one ends at once. The same secret again leaves the one
         before as it is, but for its time, which can become shorter.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -140,7 +150,7 @@ class EndpointServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteSigningSecret(self, request, context):
-        """Removes a source's secrets: its webhooks need no signature any more. NOT_FOUND: there is none.
+        """Removes a source's secrets: its webhooks no longer need a signature. NOT_FOUND: there is none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -196,12 +206,17 @@ class EndpointService:
     """Manages a company's endpoints, the URLs that platforms send webhooks to (docs/endpoints.md), and the secrets by which
     platforms prove who they are.
 
-    An endpoint's token is shown once, when it is made; only its SHA-256 is kept. Signing secrets are stored encrypted and
-    never shown. What changes here is in force at once in the process that answers, and within a moment (at most
+    An endpoint's token is shown once, when it is made; only its SHA-256 is kept. Signing secrets are stored encrypted
+    and never shown. What changes here is in force at once in the process that answers, and within a moment (at most
     5 seconds, usually milliseconds) in every other one.
 
-    Any RPC may also answer UNAVAILABLE (the database is away; try again) or DEADLINE_EXCEEDED, and INVALID_ARGUMENT where
-    a field is missing or malformed.
+    Any RPC may also answer:
+    UNAUTHENTICATED: the server asks for tokens, and the call has none, or one that is unknown, expired or revoked.
+    PERMISSION_DENIED: the token is another company's (WRONG_COMPANY), or lacks the scope `admin` (SCOPE_MISSING).
+    INVALID_ARGUMENT: `company_id` is malformed, or missing where no token implies it; or another field is wrong.
+    RESOURCE_EXHAUSTED: the company's limit is reached (LIMIT_REACHED); google.rpc.RetryInfo says when to try again. Or a
+    message is over 16 MiB.
+    UNAVAILABLE: the database is away, or the server is stopping; try again. DEADLINE_EXCEEDED.
     """
 
     @staticmethod

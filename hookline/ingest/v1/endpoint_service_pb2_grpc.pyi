@@ -30,12 +30,17 @@ class EndpointServiceStub:
     """Manages a company's endpoints, the URLs that platforms send webhooks to (docs/endpoints.md), and the secrets by which
     platforms prove who they are.
 
-    An endpoint's token is shown once, when it is made; only its SHA-256 is kept. Signing secrets are stored encrypted and
-    never shown. What changes here is in force at once in the process that answers, and within a moment (at most
+    An endpoint's token is shown once, when it is made; only its SHA-256 is kept. Signing secrets are stored encrypted
+    and never shown. What changes here is in force at once in the process that answers, and within a moment (at most
     5 seconds, usually milliseconds) in every other one.
 
-    Any RPC may also answer UNAVAILABLE (the database is away; try again) or DEADLINE_EXCEEDED, and INVALID_ARGUMENT where
-    a field is missing or malformed.
+    Any RPC may also answer:
+    UNAUTHENTICATED: the server asks for tokens, and the call has none, or one that is unknown, expired or revoked.
+    PERMISSION_DENIED: the token is another company's (WRONG_COMPANY), or lacks the scope `admin` (SCOPE_MISSING).
+    INVALID_ARGUMENT: `company_id` is malformed, or missing where no token implies it; or another field is wrong.
+    RESOURCE_EXHAUSTED: the company's limit is reached (LIMIT_REACHED); google.rpc.RetryInfo says when to try again. Or a
+    message is over 16 MiB.
+    UNAVAILABLE: the database is away, or the server is stopping; try again. DEADLINE_EXCEEDED.
     """
 
     @_typing.overload
@@ -47,7 +52,7 @@ class EndpointServiceStub:
     ListEndpoints: _grpc.UnaryUnaryMultiCallable[_endpoint_service_pb2.ListEndpointsRequest, _endpoint_service_pb2.ListEndpointsResponse]
     """Lists the company's endpoints, revoked ones too, in the order of making."""
     RotateEndpoint: _grpc.UnaryUnaryMultiCallable[_endpoint_service_pb2.RotateEndpointRequest, _endpoint_service_pb2.RotateEndpointResponse]
-    """Gives an endpoint a new token. The old one works on for `keep_old`, so that nothing is lost while the platform is
+    """Gives an endpoint a new token. The old one works on for `keep_old`, so nothing is lost while the platform is
     told the new URL; any older one ends at once. NOT_FOUND: there is no such endpoint, or it was revoked.
     """
     RevokeEndpoint: _grpc.UnaryUnaryMultiCallable[_endpoint_service_pb2.RevokeEndpointRequest, _endpoint_service_pb2.RevokeEndpointResponse]
@@ -57,25 +62,30 @@ class EndpointServiceStub:
     PutSigningSecret: _grpc.UnaryUnaryMultiCallable[_endpoint_service_pb2.PutSigningSecretRequest, _endpoint_service_pb2.PutSigningSecretResponse]
     """Stores the secret that a source's webhooks are signed with. From now on what comes to an endpoint of that source
     must be signed by it, where the platform's mapping says how; over gRPC a signature is verified when it comes along.
-    The secret before it is still good for `keep_old`, any older one ends at once. The same secret again leaves the one
+    The secret before it stays valid for `keep_old`, any older one ends at once. The same secret again leaves the one
     before as it is, but for its time, which can become shorter.
     """
     ListSigningSecrets: _grpc.UnaryUnaryMultiCallable[_endpoint_service_pb2.ListSigningSecretsRequest, _endpoint_service_pb2.ListSigningSecretsResponse]
     """Lists for which sources the company has a secret. Never the secrets."""
     DeleteSigningSecret: _grpc.UnaryUnaryMultiCallable[_endpoint_service_pb2.DeleteSigningSecretRequest, _endpoint_service_pb2.DeleteSigningSecretResponse]
-    """Removes a source's secrets: its webhooks need no signature any more. NOT_FOUND: there is none."""
+    """Removes a source's secrets: its webhooks no longer need a signature. NOT_FOUND: there is none."""
 
 @_typing.type_check_only
 class EndpointServiceAsyncStub(EndpointServiceStub):
     """Manages a company's endpoints, the URLs that platforms send webhooks to (docs/endpoints.md), and the secrets by which
     platforms prove who they are.
 
-    An endpoint's token is shown once, when it is made; only its SHA-256 is kept. Signing secrets are stored encrypted and
-    never shown. What changes here is in force at once in the process that answers, and within a moment (at most
+    An endpoint's token is shown once, when it is made; only its SHA-256 is kept. Signing secrets are stored encrypted
+    and never shown. What changes here is in force at once in the process that answers, and within a moment (at most
     5 seconds, usually milliseconds) in every other one.
 
-    Any RPC may also answer UNAVAILABLE (the database is away; try again) or DEADLINE_EXCEEDED, and INVALID_ARGUMENT where
-    a field is missing or malformed.
+    Any RPC may also answer:
+    UNAUTHENTICATED: the server asks for tokens, and the call has none, or one that is unknown, expired or revoked.
+    PERMISSION_DENIED: the token is another company's (WRONG_COMPANY), or lacks the scope `admin` (SCOPE_MISSING).
+    INVALID_ARGUMENT: `company_id` is malformed, or missing where no token implies it; or another field is wrong.
+    RESOURCE_EXHAUSTED: the company's limit is reached (LIMIT_REACHED); google.rpc.RetryInfo says when to try again. Or a
+    message is over 16 MiB.
+    UNAVAILABLE: the database is away, or the server is stopping; try again. DEADLINE_EXCEEDED.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -84,7 +94,7 @@ class EndpointServiceAsyncStub(EndpointServiceStub):
     ListEndpoints: _aio.UnaryUnaryMultiCallable[_endpoint_service_pb2.ListEndpointsRequest, _endpoint_service_pb2.ListEndpointsResponse]  # type: ignore[assignment]
     """Lists the company's endpoints, revoked ones too, in the order of making."""
     RotateEndpoint: _aio.UnaryUnaryMultiCallable[_endpoint_service_pb2.RotateEndpointRequest, _endpoint_service_pb2.RotateEndpointResponse]  # type: ignore[assignment]
-    """Gives an endpoint a new token. The old one works on for `keep_old`, so that nothing is lost while the platform is
+    """Gives an endpoint a new token. The old one works on for `keep_old`, so nothing is lost while the platform is
     told the new URL; any older one ends at once. NOT_FOUND: there is no such endpoint, or it was revoked.
     """
     RevokeEndpoint: _aio.UnaryUnaryMultiCallable[_endpoint_service_pb2.RevokeEndpointRequest, _endpoint_service_pb2.RevokeEndpointResponse]  # type: ignore[assignment]
@@ -94,24 +104,29 @@ class EndpointServiceAsyncStub(EndpointServiceStub):
     PutSigningSecret: _aio.UnaryUnaryMultiCallable[_endpoint_service_pb2.PutSigningSecretRequest, _endpoint_service_pb2.PutSigningSecretResponse]  # type: ignore[assignment]
     """Stores the secret that a source's webhooks are signed with. From now on what comes to an endpoint of that source
     must be signed by it, where the platform's mapping says how; over gRPC a signature is verified when it comes along.
-    The secret before it is still good for `keep_old`, any older one ends at once. The same secret again leaves the one
+    The secret before it stays valid for `keep_old`, any older one ends at once. The same secret again leaves the one
     before as it is, but for its time, which can become shorter.
     """
     ListSigningSecrets: _aio.UnaryUnaryMultiCallable[_endpoint_service_pb2.ListSigningSecretsRequest, _endpoint_service_pb2.ListSigningSecretsResponse]  # type: ignore[assignment]
     """Lists for which sources the company has a secret. Never the secrets."""
     DeleteSigningSecret: _aio.UnaryUnaryMultiCallable[_endpoint_service_pb2.DeleteSigningSecretRequest, _endpoint_service_pb2.DeleteSigningSecretResponse]  # type: ignore[assignment]
-    """Removes a source's secrets: its webhooks need no signature any more. NOT_FOUND: there is none."""
+    """Removes a source's secrets: its webhooks no longer need a signature. NOT_FOUND: there is none."""
 
 class EndpointServiceServicer(metaclass=_abc_1.ABCMeta):
     """Manages a company's endpoints, the URLs that platforms send webhooks to (docs/endpoints.md), and the secrets by which
     platforms prove who they are.
 
-    An endpoint's token is shown once, when it is made; only its SHA-256 is kept. Signing secrets are stored encrypted and
-    never shown. What changes here is in force at once in the process that answers, and within a moment (at most
+    An endpoint's token is shown once, when it is made; only its SHA-256 is kept. Signing secrets are stored encrypted
+    and never shown. What changes here is in force at once in the process that answers, and within a moment (at most
     5 seconds, usually milliseconds) in every other one.
 
-    Any RPC may also answer UNAVAILABLE (the database is away; try again) or DEADLINE_EXCEEDED, and INVALID_ARGUMENT where
-    a field is missing or malformed.
+    Any RPC may also answer:
+    UNAUTHENTICATED: the server asks for tokens, and the call has none, or one that is unknown, expired or revoked.
+    PERMISSION_DENIED: the token is another company's (WRONG_COMPANY), or lacks the scope `admin` (SCOPE_MISSING).
+    INVALID_ARGUMENT: `company_id` is malformed, or missing where no token implies it; or another field is wrong.
+    RESOURCE_EXHAUSTED: the company's limit is reached (LIMIT_REACHED); google.rpc.RetryInfo says when to try again. Or a
+    message is over 16 MiB.
+    UNAVAILABLE: the database is away, or the server is stopping; try again. DEADLINE_EXCEEDED.
     """
 
     @_abc_1.abstractmethod
@@ -136,7 +151,7 @@ class EndpointServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _endpoint_service_pb2.RotateEndpointRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_endpoint_service_pb2.RotateEndpointResponse, _abc.Awaitable[_endpoint_service_pb2.RotateEndpointResponse]]:
-        """Gives an endpoint a new token. The old one works on for `keep_old`, so that nothing is lost while the platform is
+        """Gives an endpoint a new token. The old one works on for `keep_old`, so nothing is lost while the platform is
         told the new URL; any older one ends at once. NOT_FOUND: there is no such endpoint, or it was revoked.
         """
 
@@ -158,7 +173,7 @@ class EndpointServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_endpoint_service_pb2.PutSigningSecretResponse, _abc.Awaitable[_endpoint_service_pb2.PutSigningSecretResponse]]:
         """Stores the secret that a source's webhooks are signed with. From now on what comes to an endpoint of that source
         must be signed by it, where the platform's mapping says how; over gRPC a signature is verified when it comes along.
-        The secret before it is still good for `keep_old`, any older one ends at once. The same secret again leaves the one
+        The secret before it stays valid for `keep_old`, any older one ends at once. The same secret again leaves the one
         before as it is, but for its time, which can become shorter.
         """
 
@@ -176,6 +191,6 @@ class EndpointServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _endpoint_service_pb2.DeleteSigningSecretRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_endpoint_service_pb2.DeleteSigningSecretResponse, _abc.Awaitable[_endpoint_service_pb2.DeleteSigningSecretResponse]]:
-        """Removes a source's secrets: its webhooks need no signature any more. NOT_FOUND: there is none."""
+        """Removes a source's secrets: its webhooks no longer need a signature. NOT_FOUND: there is none."""
 
 def add_EndpointServiceServicer_to_server(servicer: EndpointServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -169,21 +169,23 @@ class IncomingEvent(_message.Message):
     A name that Hookline has no mapping for: the event is quarantined.
     """
     source: _builtins.str
-    """The company's own name for where the event comes from: letters, digits, "_", "-", ".", at most 64 characters.
-    Empty: the platform's name. The same event under two sources is two events. Malformed: the event is rejected.
+    """The company's own name for where the event comes from: letters, digits, "_", "-" and ".", starting with a letter or
+    digit, at most 64 characters. Empty: the platform's name. The same event under two sources is two events.
+    Malformed: the event is rejected.
     """
     payload: _builtins.bytes
-    """The body exactly as the platform sent it: JSON in UTF-8, or a form where the headers say so; at most 1 MiB (a setting
-    of the server). More, or nothing
-    at all, is rejected; anything else that can't be understood is quarantined.
+    """The body exactly as the platform sent it: JSON in UTF-8, or a form where the headers say so; at most 1 MiB (a
+    setting of the server). More, or nothing at all, is rejected; anything else that can't be understood is
+    quarantined.
     """
     query: _builtins.str
     """The query of the URL that the body came to, without the "?", at most 4 KiB. Some platforms sign there."""
     @_builtins.property
     def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """The HTTP headers that came with the body, by name in any case. Some platforms say in one what happened, and most
-        sign in one. At most 100, of at most 16 KiB together; else the event is rejected. Only those that a mapping reads
-        are kept, and those only with what is quarantined.
+        sign in one. At most 100, of at most 16 KiB together; else the event is rejected. They are kept only with what is
+        quarantined: those that a mapping reads; of a platform that is not known, all but those of HTTP itself and those
+        that may be secret by their names.
         """
 
     def __init__(
@@ -262,7 +264,9 @@ class IngestEventRequest(_message.Message):
     COMPANY_ID_FIELD_NUMBER: _builtins.int
     EVENT_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company: letters, digits, "_", "-", ".", at most 64 characters. Required."""
+    """The company: letters, digits, "_", "-" and ".", starting with a letter or digit, at most 64 characters. Required,
+    unless the call's token implies it.
+    """
     @_builtins.property
     def event(self) -> Global___IncomingEvent:
         """The event. Required."""
@@ -314,7 +318,9 @@ class IngestEventsRequest(_message.Message):
     COMPANY_ID_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company: letters, digits, "_", "-", ".", at most 64 characters. Required."""
+    """The company: letters, digits, "_", "-" and ".", starting with a letter or digit, at most 64 characters. Required,
+    unless the call's token implies it.
+    """
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___IncomingEvent]:
         """The events, at most 10,000."""
@@ -367,7 +373,9 @@ class IngestEventStreamRequest(_message.Message):
     BATCH_NUMBER_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required in the first message; later ones may leave it empty, and may not name another."""
+    """The company. Required in the first message, unless the call's token implies it; later ones may leave it empty, and
+    may not name another.
+    """
     batch_number: _builtins.int
     """Any number of the caller's; comes back with the acknowledgement."""
     @_builtins.property
@@ -454,7 +462,7 @@ class MarkEventsRequest(_message.Message):
     COMPANY_ID_FIELD_NUMBER: _builtins.int
     MARKS_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     @_builtins.property
     def marks(self) -> _containers.RepeatedCompositeFieldContainer[Global___MarkEventsRequest.Mark]:
         """The marks, at most 10,000, each event once."""
@@ -578,7 +586,7 @@ class QuarantinedEvent(_message.Message):
     payload_size: _builtins.int
     """The whole body's size in bytes."""
     times_received: _builtins.int
-    """How often it has come."""
+    """How often it has come. One that came as the connection to the database was lost may count twice."""
     payload: _builtins.bytes
     """The whole body as it came, without what proves the sender where the platform is known. Only GetQuarantinedEvent
     sets it.
@@ -587,13 +595,14 @@ class QuarantinedEvent(_message.Message):
     """Why it was discarded. Empty unless it was."""
     @_builtins.property
     def quarantined_time(self) -> _timestamp_pb2.Timestamp:
-        """When it came first. The same body coming again, under the same names and with the same headers, is not set aside
+        """When it came first. The same body coming again, under the same names and with the same in the headers that a
+        mapping reads or, of a platform that is not known, that are called topic, event, type or action, is not set aside
         twice.
         """
 
     @_builtins.property
     def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """The headers that a mapping reads, and a form's content-type, by their names in lower case. Only GetQuarantinedEvent sets them."""
+        """The headers that were kept, by their names in lower case. Only GetQuarantinedEvent sets them."""
 
     @_builtins.property
     def discarded_time(self) -> _timestamp_pb2.Timestamp:
@@ -666,11 +675,11 @@ class ListQuarantinedEventsRequest(_message.Message):
     FILTER_FIELD_NUMBER: _builtins.int
     INCLUDE_DISCARDED_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     page_size: _builtins.int
     """At most this many. 0: 50. More than 500 are taken as 500."""
     page_token: _builtins.str
-    """`next_page_token` of the response before, for the same company and filter. Empty: from the start."""
+    """`next_page_token` of the response before, for the same request. Empty: from the start."""
     include_discarded: _builtins.bool
     """Whether those that were discarded are listed too."""
     @_builtins.property
@@ -731,7 +740,7 @@ class GetQuarantinedEventRequest(_message.Message):
     COMPANY_ID_FIELD_NUMBER: _builtins.int
     QUARANTINE_ID_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     quarantine_id: _builtins.str
     """Its id in the quarantine. Required."""
     def __init__(
@@ -784,7 +793,7 @@ class RetryQuarantinedEventsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     page_size: _builtins.int
     """With `filter`: at most this many in this call. 0: 100. More than 500 are taken as 500."""
     page_token: _builtins.str
@@ -832,8 +841,9 @@ class RetryQuarantinedEventsResponse(_message.Message):
         """Its id in the quarantine."""
         @_builtins.property
         def result(self) -> Global___IngestResult:
-            """ACCEPTED or DUPLICATE: it has left the quarantine. QUARANTINED: it is still not understood, and stays under its id
-            with the reason of now. REJECTED: it is larger than the server allows by now, and stays as it is.
+            """ACCEPTED or DUPLICATE: it has left the quarantine. QUARANTINED: it is still not understood, and stays under its
+            id with its current reason. REJECTED: it is larger than the server allows by now, or was never verified and the
+            source has a signing secret; it stays as it is.
             """
 
         def __init__(
@@ -855,7 +865,7 @@ class RetryQuarantinedEventsResponse(_message.Message):
     @_builtins.property
     def retried(self) -> _containers.RepeatedCompositeFieldContainer[Global___RetryQuarantinedEventsResponse.Retried]:
         """One for each event tried, in the request's order or the oldest first. One that another call has stored in the
-        meantime is left out.
+        meantime, or that was erased with a person's data, is left out.
         """
 
     def __init__(
@@ -883,7 +893,7 @@ class DiscardQuarantinedEventsRequest(_message.Message):
     FILTER_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     reason: _builtins.str
     """Why, for whoever looks later: at most 500 characters. Required."""
     @_builtins.property
@@ -959,7 +969,7 @@ class EventConflict(_message.Message):
     payload: _builtins.bytes
     """The payload that came later."""
     times_received: _builtins.int
-    """How often it has come."""
+    """How often it has come. One that came as the connection to the database was lost may count twice."""
     @_builtins.property
     def first_received_time(self) -> _timestamp_pb2.Timestamp:
         """When it came first."""
@@ -993,7 +1003,7 @@ class ListEventConflictsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     event_id: _builtins.str
     """Only those of this event. Empty: all."""
     page_size: _builtins.int
@@ -1104,7 +1114,7 @@ class ListPlatformsRequest(_message.Message):
 
     COMPANY_ID_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     def __init__(
         self,
         *,
@@ -1151,7 +1161,7 @@ class PutPlatformMappingRequest(_message.Message):
     COMPANY_ID_FIELD_NUMBER: _builtins.int
     MAPPING_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     mapping: _builtins.str
     """The mapping, as TOML (docs/platforms.md), at most 64 KiB. Its `name` says which platform it is for. Required."""
     def __init__(
@@ -1201,7 +1211,7 @@ class DeletePlatformMappingRequest(_message.Message):
     COMPANY_ID_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     name: _builtins.str
     """The mapping's name. Required."""
     def __init__(
@@ -1246,7 +1256,7 @@ class PreviewMappingRequest(_message.Message):
     QUARANTINE_ID_FIELD_NUMBER: _builtins.int
     MAPPING_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     quarantine_id: _builtins.str
     """An event in quarantine."""
     mapping: _builtins.str

@@ -31,8 +31,17 @@ class IngestServiceStub:
     Acknowledged means committed: once an event's result is ACCEPTED, DUPLICATE or QUARANTINED, the event survives the
     death of any process. Sending an event again is always safe. Does not forward events to anyone.
 
-    Any RPC may also answer UNAVAILABLE (the database is away; try again), DEADLINE_EXCEEDED, or RESOURCE_EXHAUSTED
-    (a message over 16 MiB, or a full queue; then google.rpc.RetryInfo says when to try again).
+    Any RPC may also answer:
+    UNAUTHENTICATED: the server asks for tokens, and the call has none, or one that is unknown, expired or revoked. A
+    stream under way ends with it when its token does.
+    PERMISSION_DENIED: the token is another company's (WRONG_COMPANY), or lacks the scope `ingest` (`admin` for
+    PutPlatformMapping and DeletePlatformMapping) (SCOPE_MISSING).
+    INVALID_ARGUMENT: `company_id` is malformed, or missing where no token implies it; or another field is wrong.
+    RESOURCE_EXHAUSTED: the company's limit is reached (LIMIT_REACHED), or more is waiting to be committed than the
+    service holds (INGEST_QUEUE_FULL); google.rpc.RetryInfo says when to try again. A stream is held back instead where a
+    limit is reached. Or a message is over 16 MiB.
+    ABORTED, from IngestEventStream: the caller took nothing for longer than the server's HOOKLINE_STALL_SECONDS.
+    UNAVAILABLE: the database is away, or the server is stopping; try again. DEADLINE_EXCEEDED.
     """
 
     def __init__(self, channel):
@@ -114,14 +123,23 @@ class IngestServiceServicer:
     Acknowledged means committed: once an event's result is ACCEPTED, DUPLICATE or QUARANTINED, the event survives the
     death of any process. Sending an event again is always safe. Does not forward events to anyone.
 
-    Any RPC may also answer UNAVAILABLE (the database is away; try again), DEADLINE_EXCEEDED, or RESOURCE_EXHAUSTED
-    (a message over 16 MiB, or a full queue; then google.rpc.RetryInfo says when to try again).
+    Any RPC may also answer:
+    UNAUTHENTICATED: the server asks for tokens, and the call has none, or one that is unknown, expired or revoked. A
+    stream under way ends with it when its token does.
+    PERMISSION_DENIED: the token is another company's (WRONG_COMPANY), or lacks the scope `ingest` (`admin` for
+    PutPlatformMapping and DeletePlatformMapping) (SCOPE_MISSING).
+    INVALID_ARGUMENT: `company_id` is malformed, or missing where no token implies it; or another field is wrong.
+    RESOURCE_EXHAUSTED: the company's limit is reached (LIMIT_REACHED), or more is waiting to be committed than the
+    service holds (INGEST_QUEUE_FULL); google.rpc.RetryInfo says when to try again. A stream is held back instead where a
+    limit is reached. Or a message is over 16 MiB.
+    ABORTED, from IngestEventStream: the caller took nothing for longer than the server's HOOKLINE_STALL_SECONDS.
+    UNAVAILABLE: the database is away, or the server is stopping; try again. DEADLINE_EXCEEDED.
     """
 
     def IngestEvent(self, request, context):
         """Takes one event. Answers OK whatever becomes of the event: see the result's outcome.
-        Concurrent calls are committed together, so that many callers are fast without batching.
-        INVALID_ARGUMENT: `company_id` or `event` is missing or malformed.
+        Concurrent calls are committed together, so many callers are fast without batching.
+        INVALID_ARGUMENT: `event` is missing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -130,8 +148,7 @@ class IngestServiceServicer:
     def IngestEvents(self, request, context):
         """Takes a batch of at most 10,000 events. One bad event never fails its neighbours: each gets a result of its own.
         The batch is not a transaction: after an error status any part of it may have been stored; send it again.
-        An empty batch is OK and has no results. INVALID_ARGUMENT: `company_id` is missing or malformed, or more than
-        10,000 events.
+        An empty batch is OK and has no results. INVALID_ARGUMENT: more than 10,000 events.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -139,9 +156,10 @@ class IngestServiceServicer:
 
     def IngestEventStream(self, request_iterator, context):
         """Takes batches for as long as the caller sends them, and acknowledges each once it is committed, in the order sent.
-        The server reads a few batches ahead and then no further: a caller that waits to send is being held back on purpose.
-        The events of a batch are numbered in its order; batches that are under way together may be numbered in any order.
-        An error status ends the stream; what was acknowledged before it is stored, the rest is to be sent again.
+        The server reads a few batches ahead and then no further: a caller that waits to send is being held back on
+        purpose. The events of a batch are numbered in its order; batches that are under way together may be numbered in
+        any order. An error status ends the stream; what was acknowledged before it is stored, the rest is to be sent
+        again.
         INVALID_ARGUMENT as in IngestEvents.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -152,8 +170,8 @@ class IngestServiceServicer:
         """Notes what the company's systems have done with events, at most 10,000 in a call. Marking an event as it is marked
         already changes nothing. Marks of one call are stored together or not at all; unknown events among them are
         reported and do not fail the rest.
-        INVALID_ARGUMENT: `company_id` is missing or malformed, a mark has no event id or is given twice, a status other
-        than PROCESSED or FAILED, or an error text with PROCESSED or over 2,000 characters.
+        INVALID_ARGUMENT: a mark has no event id or is given twice, a status other than PROCESSED or FAILED, or an error
+        text with PROCESSED or over 2,000 characters.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -161,15 +179,15 @@ class IngestServiceServicer:
 
     def ListQuarantinedEvents(self, request, context):
         """Lists what could not be understood and was set aside, newest first. Leaves out what was discarded unless asked.
-        INVALID_ARGUMENT: `company_id` or the filter is malformed, page_size is negative, or the page token is not one that
-        this RPC gave for the same request.
+        INVALID_ARGUMENT: the filter is malformed, page_size is negative, or the page token is not one that this RPC gave
+        for the same request.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetQuarantinedEvent(self, request, context):
-        """Gives one quarantined event whole. NOT_FOUND: the company has nothing of that id in quarantine.
+        """Returns one quarantined event whole. NOT_FOUND: the company has nothing of that id in quarantine.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -177,9 +195,11 @@ class IngestServiceServicer:
 
     def RetryQuarantinedEvents(self, request, context):
         """Tries quarantined events again by the mappings in force now. What is understood is stored exactly once and leaves
-        the quarantine; the rest stays. Signatures are not asked for again. After an error status any part may have been
-        done; calling again is safe. NOT_FOUND, with nothing tried: one of the ids is not in quarantine.
-        INVALID_ARGUMENT: neither ids nor a filter, both, more than 500 ids, or one twice.
+        the quarantine; the rest stays. A signature that was right is not asked for again, nor where none had to be there;
+        what should have been verified when it came, and was of no platform that was known, is REJECTED where the source
+        has a signing secret. After an error status any part may have been done; calling again is safe. NOT_FOUND, with
+        nothing tried: one of the ids is not in quarantine. INVALID_ARGUMENT: neither ids nor a filter, both, more than 500
+        ids, or one twice.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -196,8 +216,8 @@ class IngestServiceServicer:
 
     def ListEventConflicts(self, request, context):
         """Lists the payloads that came under a known key with another content.
-        INVALID_ARGUMENT: `company_id` or `event_id` is malformed, page_size is negative, or the page token is not one that
-        this RPC gave for the same request.
+        INVALID_ARGUMENT: `event_id` is malformed, page_size is negative, or the page token is not one that this RPC gave
+        for the same request.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -229,7 +249,8 @@ class IngestServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PreviewMapping(self, request, context):
-        """Shows what a mapping makes of an event, and stores nothing. NOT_FOUND: the quarantined event is not there.
+        """Shows what a mapping makes of an event, and stores nothing. What lies in quarantine is not asked for a signature.
+        NOT_FOUND: the quarantined event is not there.
         INVALID_ARGUMENT: there is no subject, or the mapping to try is malformed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -318,8 +339,17 @@ class IngestService:
     Acknowledged means committed: once an event's result is ACCEPTED, DUPLICATE or QUARANTINED, the event survives the
     death of any process. Sending an event again is always safe. Does not forward events to anyone.
 
-    Any RPC may also answer UNAVAILABLE (the database is away; try again), DEADLINE_EXCEEDED, or RESOURCE_EXHAUSTED
-    (a message over 16 MiB, or a full queue; then google.rpc.RetryInfo says when to try again).
+    Any RPC may also answer:
+    UNAUTHENTICATED: the server asks for tokens, and the call has none, or one that is unknown, expired or revoked. A
+    stream under way ends with it when its token does.
+    PERMISSION_DENIED: the token is another company's (WRONG_COMPANY), or lacks the scope `ingest` (`admin` for
+    PutPlatformMapping and DeletePlatformMapping) (SCOPE_MISSING).
+    INVALID_ARGUMENT: `company_id` is malformed, or missing where no token implies it; or another field is wrong.
+    RESOURCE_EXHAUSTED: the company's limit is reached (LIMIT_REACHED), or more is waiting to be committed than the
+    service holds (INGEST_QUEUE_FULL); google.rpc.RetryInfo says when to try again. A stream is held back instead where a
+    limit is reached. Or a message is over 16 MiB.
+    ABORTED, from IngestEventStream: the caller took nothing for longer than the server's HOOKLINE_STALL_SECONDS.
+    UNAVAILABLE: the database is away, or the server is stopping; try again. DEADLINE_EXCEEDED.
     """
 
     @staticmethod

@@ -32,8 +32,17 @@ class IngestServiceStub:
     Acknowledged means committed: once an event's result is ACCEPTED, DUPLICATE or QUARANTINED, the event survives the
     death of any process. Sending an event again is always safe. Does not forward events to anyone.
 
-    Any RPC may also answer UNAVAILABLE (the database is away; try again), DEADLINE_EXCEEDED, or RESOURCE_EXHAUSTED
-    (a message over 16 MiB, or a full queue; then google.rpc.RetryInfo says when to try again).
+    Any RPC may also answer:
+    UNAUTHENTICATED: the server asks for tokens, and the call has none, or one that is unknown, expired or revoked. A
+    stream under way ends with it when its token does.
+    PERMISSION_DENIED: the token is another company's (WRONG_COMPANY), or lacks the scope `ingest` (`admin` for
+    PutPlatformMapping and DeletePlatformMapping) (SCOPE_MISSING).
+    INVALID_ARGUMENT: `company_id` is malformed, or missing where no token implies it; or another field is wrong.
+    RESOURCE_EXHAUSTED: the company's limit is reached (LIMIT_REACHED), or more is waiting to be committed than the
+    service holds (INGEST_QUEUE_FULL); google.rpc.RetryInfo says when to try again. A stream is held back instead where a
+    limit is reached. Or a message is over 16 MiB.
+    ABORTED, from IngestEventStream: the caller took nothing for longer than the server's HOOKLINE_STALL_SECONDS.
+    UNAVAILABLE: the database is away, or the server is stopping; try again. DEADLINE_EXCEEDED.
     """
 
     @_typing.overload
@@ -42,41 +51,43 @@ class IngestServiceStub:
     def __new__(cls, channel: _aio.Channel) -> IngestServiceAsyncStub: ...
     IngestEvent: _grpc.UnaryUnaryMultiCallable[_ingest_service_pb2.IngestEventRequest, _ingest_service_pb2.IngestEventResponse]
     """Takes one event. Answers OK whatever becomes of the event: see the result's outcome.
-    Concurrent calls are committed together, so that many callers are fast without batching.
-    INVALID_ARGUMENT: `company_id` or `event` is missing or malformed.
+    Concurrent calls are committed together, so many callers are fast without batching.
+    INVALID_ARGUMENT: `event` is missing.
     """
     IngestEvents: _grpc.UnaryUnaryMultiCallable[_ingest_service_pb2.IngestEventsRequest, _ingest_service_pb2.IngestEventsResponse]
     """Takes a batch of at most 10,000 events. One bad event never fails its neighbours: each gets a result of its own.
     The batch is not a transaction: after an error status any part of it may have been stored; send it again.
-    An empty batch is OK and has no results. INVALID_ARGUMENT: `company_id` is missing or malformed, or more than
-    10,000 events.
+    An empty batch is OK and has no results. INVALID_ARGUMENT: more than 10,000 events.
     """
     IngestEventStream: _grpc.StreamStreamMultiCallable[_ingest_service_pb2.IngestEventStreamRequest, _ingest_service_pb2.IngestEventStreamResponse]
     """Takes batches for as long as the caller sends them, and acknowledges each once it is committed, in the order sent.
-    The server reads a few batches ahead and then no further: a caller that waits to send is being held back on purpose.
-    The events of a batch are numbered in its order; batches that are under way together may be numbered in any order.
-    An error status ends the stream; what was acknowledged before it is stored, the rest is to be sent again.
+    The server reads a few batches ahead and then no further: a caller that waits to send is being held back on
+    purpose. The events of a batch are numbered in its order; batches that are under way together may be numbered in
+    any order. An error status ends the stream; what was acknowledged before it is stored, the rest is to be sent
+    again.
     INVALID_ARGUMENT as in IngestEvents.
     """
     MarkEvents: _grpc.UnaryUnaryMultiCallable[_ingest_service_pb2.MarkEventsRequest, _ingest_service_pb2.MarkEventsResponse]
     """Notes what the company's systems have done with events, at most 10,000 in a call. Marking an event as it is marked
     already changes nothing. Marks of one call are stored together or not at all; unknown events among them are
     reported and do not fail the rest.
-    INVALID_ARGUMENT: `company_id` is missing or malformed, a mark has no event id or is given twice, a status other
-    than PROCESSED or FAILED, or an error text with PROCESSED or over 2,000 characters.
+    INVALID_ARGUMENT: a mark has no event id or is given twice, a status other than PROCESSED or FAILED, or an error
+    text with PROCESSED or over 2,000 characters.
     """
     ListQuarantinedEvents: _grpc.UnaryUnaryMultiCallable[_ingest_service_pb2.ListQuarantinedEventsRequest, _ingest_service_pb2.ListQuarantinedEventsResponse]
     """Lists what could not be understood and was set aside, newest first. Leaves out what was discarded unless asked.
-    INVALID_ARGUMENT: `company_id` or the filter is malformed, page_size is negative, or the page token is not one that
-    this RPC gave for the same request.
+    INVALID_ARGUMENT: the filter is malformed, page_size is negative, or the page token is not one that this RPC gave
+    for the same request.
     """
     GetQuarantinedEvent: _grpc.UnaryUnaryMultiCallable[_ingest_service_pb2.GetQuarantinedEventRequest, _ingest_service_pb2.GetQuarantinedEventResponse]
-    """Gives one quarantined event whole. NOT_FOUND: the company has nothing of that id in quarantine."""
+    """Returns one quarantined event whole. NOT_FOUND: the company has nothing of that id in quarantine."""
     RetryQuarantinedEvents: _grpc.UnaryUnaryMultiCallable[_ingest_service_pb2.RetryQuarantinedEventsRequest, _ingest_service_pb2.RetryQuarantinedEventsResponse]
     """Tries quarantined events again by the mappings in force now. What is understood is stored exactly once and leaves
-    the quarantine; the rest stays. Signatures are not asked for again. After an error status any part may have been
-    done; calling again is safe. NOT_FOUND, with nothing tried: one of the ids is not in quarantine.
-    INVALID_ARGUMENT: neither ids nor a filter, both, more than 500 ids, or one twice.
+    the quarantine; the rest stays. A signature that was right is not asked for again, nor where none had to be there;
+    what should have been verified when it came, and was of no platform that was known, is REJECTED where the source
+    has a signing secret. After an error status any part may have been done; calling again is safe. NOT_FOUND, with
+    nothing tried: one of the ids is not in quarantine. INVALID_ARGUMENT: neither ids nor a filter, both, more than 500
+    ids, or one twice.
     """
     DiscardQuarantinedEvents: _grpc.UnaryUnaryMultiCallable[_ingest_service_pb2.DiscardQuarantinedEventsRequest, _ingest_service_pb2.DiscardQuarantinedEventsResponse]
     """Puts quarantined events out of sight, for a reason that is kept. Deletes nothing: they can still be listed when
@@ -85,8 +96,8 @@ class IngestServiceStub:
     """
     ListEventConflicts: _grpc.UnaryUnaryMultiCallable[_ingest_service_pb2.ListEventConflictsRequest, _ingest_service_pb2.ListEventConflictsResponse]
     """Lists the payloads that came under a known key with another content.
-    INVALID_ARGUMENT: `company_id` or `event_id` is malformed, page_size is negative, or the page token is not one that
-    this RPC gave for the same request.
+    INVALID_ARGUMENT: `event_id` is malformed, page_size is negative, or the page token is not one that this RPC gave
+    for the same request.
     """
     ListPlatforms: _grpc.UnaryUnaryMultiCallable[_ingest_service_pb2.ListPlatformsRequest, _ingest_service_pb2.ListPlatformsResponse]
     """Lists the platforms that payloads of this company can be understood as, built-in and its own."""
@@ -101,7 +112,8 @@ class IngestServiceStub:
     NOT_FOUND: the company has none of that name.
     """
     PreviewMapping: _grpc.UnaryUnaryMultiCallable[_ingest_service_pb2.PreviewMappingRequest, _ingest_service_pb2.PreviewMappingResponse]
-    """Shows what a mapping makes of an event, and stores nothing. NOT_FOUND: the quarantined event is not there.
+    """Shows what a mapping makes of an event, and stores nothing. What lies in quarantine is not asked for a signature.
+    NOT_FOUND: the quarantined event is not there.
     INVALID_ARGUMENT: there is no subject, or the mapping to try is malformed.
     """
 
@@ -112,48 +124,59 @@ class IngestServiceAsyncStub(IngestServiceStub):
     Acknowledged means committed: once an event's result is ACCEPTED, DUPLICATE or QUARANTINED, the event survives the
     death of any process. Sending an event again is always safe. Does not forward events to anyone.
 
-    Any RPC may also answer UNAVAILABLE (the database is away; try again), DEADLINE_EXCEEDED, or RESOURCE_EXHAUSTED
-    (a message over 16 MiB, or a full queue; then google.rpc.RetryInfo says when to try again).
+    Any RPC may also answer:
+    UNAUTHENTICATED: the server asks for tokens, and the call has none, or one that is unknown, expired or revoked. A
+    stream under way ends with it when its token does.
+    PERMISSION_DENIED: the token is another company's (WRONG_COMPANY), or lacks the scope `ingest` (`admin` for
+    PutPlatformMapping and DeletePlatformMapping) (SCOPE_MISSING).
+    INVALID_ARGUMENT: `company_id` is malformed, or missing where no token implies it; or another field is wrong.
+    RESOURCE_EXHAUSTED: the company's limit is reached (LIMIT_REACHED), or more is waiting to be committed than the
+    service holds (INGEST_QUEUE_FULL); google.rpc.RetryInfo says when to try again. A stream is held back instead where a
+    limit is reached. Or a message is over 16 MiB.
+    ABORTED, from IngestEventStream: the caller took nothing for longer than the server's HOOKLINE_STALL_SECONDS.
+    UNAVAILABLE: the database is away, or the server is stopping; try again. DEADLINE_EXCEEDED.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     IngestEvent: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.IngestEventRequest, _ingest_service_pb2.IngestEventResponse]  # type: ignore[assignment]
     """Takes one event. Answers OK whatever becomes of the event: see the result's outcome.
-    Concurrent calls are committed together, so that many callers are fast without batching.
-    INVALID_ARGUMENT: `company_id` or `event` is missing or malformed.
+    Concurrent calls are committed together, so many callers are fast without batching.
+    INVALID_ARGUMENT: `event` is missing.
     """
     IngestEvents: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.IngestEventsRequest, _ingest_service_pb2.IngestEventsResponse]  # type: ignore[assignment]
     """Takes a batch of at most 10,000 events. One bad event never fails its neighbours: each gets a result of its own.
     The batch is not a transaction: after an error status any part of it may have been stored; send it again.
-    An empty batch is OK and has no results. INVALID_ARGUMENT: `company_id` is missing or malformed, or more than
-    10,000 events.
+    An empty batch is OK and has no results. INVALID_ARGUMENT: more than 10,000 events.
     """
     IngestEventStream: _aio.StreamStreamMultiCallable[_ingest_service_pb2.IngestEventStreamRequest, _ingest_service_pb2.IngestEventStreamResponse]  # type: ignore[assignment]
     """Takes batches for as long as the caller sends them, and acknowledges each once it is committed, in the order sent.
-    The server reads a few batches ahead and then no further: a caller that waits to send is being held back on purpose.
-    The events of a batch are numbered in its order; batches that are under way together may be numbered in any order.
-    An error status ends the stream; what was acknowledged before it is stored, the rest is to be sent again.
+    The server reads a few batches ahead and then no further: a caller that waits to send is being held back on
+    purpose. The events of a batch are numbered in its order; batches that are under way together may be numbered in
+    any order. An error status ends the stream; what was acknowledged before it is stored, the rest is to be sent
+    again.
     INVALID_ARGUMENT as in IngestEvents.
     """
     MarkEvents: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.MarkEventsRequest, _ingest_service_pb2.MarkEventsResponse]  # type: ignore[assignment]
     """Notes what the company's systems have done with events, at most 10,000 in a call. Marking an event as it is marked
     already changes nothing. Marks of one call are stored together or not at all; unknown events among them are
     reported and do not fail the rest.
-    INVALID_ARGUMENT: `company_id` is missing or malformed, a mark has no event id or is given twice, a status other
-    than PROCESSED or FAILED, or an error text with PROCESSED or over 2,000 characters.
+    INVALID_ARGUMENT: a mark has no event id or is given twice, a status other than PROCESSED or FAILED, or an error
+    text with PROCESSED or over 2,000 characters.
     """
     ListQuarantinedEvents: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.ListQuarantinedEventsRequest, _ingest_service_pb2.ListQuarantinedEventsResponse]  # type: ignore[assignment]
     """Lists what could not be understood and was set aside, newest first. Leaves out what was discarded unless asked.
-    INVALID_ARGUMENT: `company_id` or the filter is malformed, page_size is negative, or the page token is not one that
-    this RPC gave for the same request.
+    INVALID_ARGUMENT: the filter is malformed, page_size is negative, or the page token is not one that this RPC gave
+    for the same request.
     """
     GetQuarantinedEvent: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.GetQuarantinedEventRequest, _ingest_service_pb2.GetQuarantinedEventResponse]  # type: ignore[assignment]
-    """Gives one quarantined event whole. NOT_FOUND: the company has nothing of that id in quarantine."""
+    """Returns one quarantined event whole. NOT_FOUND: the company has nothing of that id in quarantine."""
     RetryQuarantinedEvents: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.RetryQuarantinedEventsRequest, _ingest_service_pb2.RetryQuarantinedEventsResponse]  # type: ignore[assignment]
     """Tries quarantined events again by the mappings in force now. What is understood is stored exactly once and leaves
-    the quarantine; the rest stays. Signatures are not asked for again. After an error status any part may have been
-    done; calling again is safe. NOT_FOUND, with nothing tried: one of the ids is not in quarantine.
-    INVALID_ARGUMENT: neither ids nor a filter, both, more than 500 ids, or one twice.
+    the quarantine; the rest stays. A signature that was right is not asked for again, nor where none had to be there;
+    what should have been verified when it came, and was of no platform that was known, is REJECTED where the source
+    has a signing secret. After an error status any part may have been done; calling again is safe. NOT_FOUND, with
+    nothing tried: one of the ids is not in quarantine. INVALID_ARGUMENT: neither ids nor a filter, both, more than 500
+    ids, or one twice.
     """
     DiscardQuarantinedEvents: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.DiscardQuarantinedEventsRequest, _ingest_service_pb2.DiscardQuarantinedEventsResponse]  # type: ignore[assignment]
     """Puts quarantined events out of sight, for a reason that is kept. Deletes nothing: they can still be listed when
@@ -162,8 +185,8 @@ class IngestServiceAsyncStub(IngestServiceStub):
     """
     ListEventConflicts: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.ListEventConflictsRequest, _ingest_service_pb2.ListEventConflictsResponse]  # type: ignore[assignment]
     """Lists the payloads that came under a known key with another content.
-    INVALID_ARGUMENT: `company_id` or `event_id` is malformed, page_size is negative, or the page token is not one that
-    this RPC gave for the same request.
+    INVALID_ARGUMENT: `event_id` is malformed, page_size is negative, or the page token is not one that this RPC gave
+    for the same request.
     """
     ListPlatforms: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.ListPlatformsRequest, _ingest_service_pb2.ListPlatformsResponse]  # type: ignore[assignment]
     """Lists the platforms that payloads of this company can be understood as, built-in and its own."""
@@ -178,7 +201,8 @@ class IngestServiceAsyncStub(IngestServiceStub):
     NOT_FOUND: the company has none of that name.
     """
     PreviewMapping: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.PreviewMappingRequest, _ingest_service_pb2.PreviewMappingResponse]  # type: ignore[assignment]
-    """Shows what a mapping makes of an event, and stores nothing. NOT_FOUND: the quarantined event is not there.
+    """Shows what a mapping makes of an event, and stores nothing. What lies in quarantine is not asked for a signature.
+    NOT_FOUND: the quarantined event is not there.
     INVALID_ARGUMENT: there is no subject, or the mapping to try is malformed.
     """
 
@@ -188,8 +212,17 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
     Acknowledged means committed: once an event's result is ACCEPTED, DUPLICATE or QUARANTINED, the event survives the
     death of any process. Sending an event again is always safe. Does not forward events to anyone.
 
-    Any RPC may also answer UNAVAILABLE (the database is away; try again), DEADLINE_EXCEEDED, or RESOURCE_EXHAUSTED
-    (a message over 16 MiB, or a full queue; then google.rpc.RetryInfo says when to try again).
+    Any RPC may also answer:
+    UNAUTHENTICATED: the server asks for tokens, and the call has none, or one that is unknown, expired or revoked. A
+    stream under way ends with it when its token does.
+    PERMISSION_DENIED: the token is another company's (WRONG_COMPANY), or lacks the scope `ingest` (`admin` for
+    PutPlatformMapping and DeletePlatformMapping) (SCOPE_MISSING).
+    INVALID_ARGUMENT: `company_id` is malformed, or missing where no token implies it; or another field is wrong.
+    RESOURCE_EXHAUSTED: the company's limit is reached (LIMIT_REACHED), or more is waiting to be committed than the
+    service holds (INGEST_QUEUE_FULL); google.rpc.RetryInfo says when to try again. A stream is held back instead where a
+    limit is reached. Or a message is over 16 MiB.
+    ABORTED, from IngestEventStream: the caller took nothing for longer than the server's HOOKLINE_STALL_SECONDS.
+    UNAVAILABLE: the database is away, or the server is stopping; try again. DEADLINE_EXCEEDED.
     """
 
     @_abc_1.abstractmethod
@@ -199,8 +232,8 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ingest_service_pb2.IngestEventResponse, _abc.Awaitable[_ingest_service_pb2.IngestEventResponse]]:
         """Takes one event. Answers OK whatever becomes of the event: see the result's outcome.
-        Concurrent calls are committed together, so that many callers are fast without batching.
-        INVALID_ARGUMENT: `company_id` or `event` is missing or malformed.
+        Concurrent calls are committed together, so many callers are fast without batching.
+        INVALID_ARGUMENT: `event` is missing.
         """
 
     @_abc_1.abstractmethod
@@ -211,8 +244,7 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_ingest_service_pb2.IngestEventsResponse, _abc.Awaitable[_ingest_service_pb2.IngestEventsResponse]]:
         """Takes a batch of at most 10,000 events. One bad event never fails its neighbours: each gets a result of its own.
         The batch is not a transaction: after an error status any part of it may have been stored; send it again.
-        An empty batch is OK and has no results. INVALID_ARGUMENT: `company_id` is missing or malformed, or more than
-        10,000 events.
+        An empty batch is OK and has no results. INVALID_ARGUMENT: more than 10,000 events.
         """
 
     @_abc_1.abstractmethod
@@ -222,9 +254,10 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_ingest_service_pb2.IngestEventStreamResponse], _abc.AsyncIterator[_ingest_service_pb2.IngestEventStreamResponse]]:
         """Takes batches for as long as the caller sends them, and acknowledges each once it is committed, in the order sent.
-        The server reads a few batches ahead and then no further: a caller that waits to send is being held back on purpose.
-        The events of a batch are numbered in its order; batches that are under way together may be numbered in any order.
-        An error status ends the stream; what was acknowledged before it is stored, the rest is to be sent again.
+        The server reads a few batches ahead and then no further: a caller that waits to send is being held back on
+        purpose. The events of a batch are numbered in its order; batches that are under way together may be numbered in
+        any order. An error status ends the stream; what was acknowledged before it is stored, the rest is to be sent
+        again.
         INVALID_ARGUMENT as in IngestEvents.
         """
 
@@ -237,8 +270,8 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         """Notes what the company's systems have done with events, at most 10,000 in a call. Marking an event as it is marked
         already changes nothing. Marks of one call are stored together or not at all; unknown events among them are
         reported and do not fail the rest.
-        INVALID_ARGUMENT: `company_id` is missing or malformed, a mark has no event id or is given twice, a status other
-        than PROCESSED or FAILED, or an error text with PROCESSED or over 2,000 characters.
+        INVALID_ARGUMENT: a mark has no event id or is given twice, a status other than PROCESSED or FAILED, or an error
+        text with PROCESSED or over 2,000 characters.
         """
 
     @_abc_1.abstractmethod
@@ -248,8 +281,8 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ingest_service_pb2.ListQuarantinedEventsResponse, _abc.Awaitable[_ingest_service_pb2.ListQuarantinedEventsResponse]]:
         """Lists what could not be understood and was set aside, newest first. Leaves out what was discarded unless asked.
-        INVALID_ARGUMENT: `company_id` or the filter is malformed, page_size is negative, or the page token is not one that
-        this RPC gave for the same request.
+        INVALID_ARGUMENT: the filter is malformed, page_size is negative, or the page token is not one that this RPC gave
+        for the same request.
         """
 
     @_abc_1.abstractmethod
@@ -258,7 +291,7 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ingest_service_pb2.GetQuarantinedEventRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ingest_service_pb2.GetQuarantinedEventResponse, _abc.Awaitable[_ingest_service_pb2.GetQuarantinedEventResponse]]:
-        """Gives one quarantined event whole. NOT_FOUND: the company has nothing of that id in quarantine."""
+        """Returns one quarantined event whole. NOT_FOUND: the company has nothing of that id in quarantine."""
 
     @_abc_1.abstractmethod
     def RetryQuarantinedEvents(
@@ -267,9 +300,11 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ingest_service_pb2.RetryQuarantinedEventsResponse, _abc.Awaitable[_ingest_service_pb2.RetryQuarantinedEventsResponse]]:
         """Tries quarantined events again by the mappings in force now. What is understood is stored exactly once and leaves
-        the quarantine; the rest stays. Signatures are not asked for again. After an error status any part may have been
-        done; calling again is safe. NOT_FOUND, with nothing tried: one of the ids is not in quarantine.
-        INVALID_ARGUMENT: neither ids nor a filter, both, more than 500 ids, or one twice.
+        the quarantine; the rest stays. A signature that was right is not asked for again, nor where none had to be there;
+        what should have been verified when it came, and was of no platform that was known, is REJECTED where the source
+        has a signing secret. After an error status any part may have been done; calling again is safe. NOT_FOUND, with
+        nothing tried: one of the ids is not in quarantine. INVALID_ARGUMENT: neither ids nor a filter, both, more than 500
+        ids, or one twice.
         """
 
     @_abc_1.abstractmethod
@@ -290,8 +325,8 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ingest_service_pb2.ListEventConflictsResponse, _abc.Awaitable[_ingest_service_pb2.ListEventConflictsResponse]]:
         """Lists the payloads that came under a known key with another content.
-        INVALID_ARGUMENT: `company_id` or `event_id` is malformed, page_size is negative, or the page token is not one that
-        this RPC gave for the same request.
+        INVALID_ARGUMENT: `event_id` is malformed, page_size is negative, or the page token is not one that this RPC gave
+        for the same request.
         """
 
     @_abc_1.abstractmethod
@@ -330,7 +365,8 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ingest_service_pb2.PreviewMappingRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ingest_service_pb2.PreviewMappingResponse, _abc.Awaitable[_ingest_service_pb2.PreviewMappingResponse]]:
-        """Shows what a mapping makes of an event, and stores nothing. NOT_FOUND: the quarantined event is not there.
+        """Shows what a mapping makes of an event, and stores nothing. What lies in quarantine is not asked for a signature.
+        NOT_FOUND: the quarantined event is not there.
         INVALID_ARGUMENT: there is no subject, or the mapping to try is malformed.
         """
 

@@ -29,11 +29,11 @@ class EraseSubjectRequest(_message.Message):
     DOCUMENT_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     email: _builtins.str
-    """The person's e-mail address. Case does not matter."""
+    """The person's e-mail address, at most 320 characters. Case does not matter."""
     document: _builtins.str
-    """The person's document, such as a CPF or CNPJ. Only its letters and digits matter; at least 6."""
+    """The person's document, such as a CPF or CNPJ. Only its letters and digits matter: 6 to 40 of ASCII, not all zeros."""
     dry_run: _builtins.bool
     """Only count, remove nothing."""
     def __init__(

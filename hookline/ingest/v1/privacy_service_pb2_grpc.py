@@ -28,7 +28,15 @@ if _version_not_supported:
 class PrivacyServiceStub:
     """Removes persons from what a company has stored (LGPD, GDPR).
 
-    Any RPC may also answer UNAVAILABLE (the database is away; try again) or DEADLINE_EXCEEDED.
+    Any RPC may also answer:
+    UNAUTHENTICATED: the server asks for tokens, and the call has none, or one that is unknown, expired or revoked. A
+    stream under way ends with it when its token does.
+    PERMISSION_DENIED: the token is another company's (WRONG_COMPANY), or lacks the scope `admin` (SCOPE_MISSING).
+    INVALID_ARGUMENT: `company_id` is malformed, or missing where no token implies it; or another field is wrong.
+    RESOURCE_EXHAUSTED: the company's limit is reached (LIMIT_REACHED); google.rpc.RetryInfo says when to try again. Or a
+    message is over 16 MiB.
+    ABORTED, from EraseSubject: the caller took nothing for longer than the server's HOOKLINE_STALL_SECONDS.
+    UNAVAILABLE: the database is away, or the server is stopping; try again. DEADLINE_EXCEEDED.
     """
 
     def __init__(self, channel):
@@ -47,18 +55,28 @@ class PrivacyServiceStub:
 class PrivacyServiceServicer:
     """Removes persons from what a company has stored (LGPD, GDPR).
 
-    Any RPC may also answer UNAVAILABLE (the database is away; try again) or DEADLINE_EXCEEDED.
+    Any RPC may also answer:
+    UNAUTHENTICATED: the server asks for tokens, and the call has none, or one that is unknown, expired or revoked. A
+    stream under way ends with it when its token does.
+    PERMISSION_DENIED: the token is another company's (WRONG_COMPANY), or lacks the scope `admin` (SCOPE_MISSING).
+    INVALID_ARGUMENT: `company_id` is malformed, or missing where no token implies it; or another field is wrong.
+    RESOURCE_EXHAUSTED: the company's limit is reached (LIMIT_REACHED); google.rpc.RetryInfo says when to try again. Or a
+    message is over 16 MiB.
+    ABORTED, from EraseSubject: the caller took nothing for longer than the server's HOOKLINE_STALL_SECONDS.
+    UNAVAILABLE: the database is away, or the server is stopping; try again. DEADLINE_EXCEEDED.
     """
 
     def EraseSubject(self, request, context):
         """Removes a person's data: of each event that names the person anywhere in its payload, the payload, the customer's
         name and the error it was marked with; what of the person is in quarantine and among the conflicts; what is cached.
-        The log keeps the event's place, key, type, product, total and times, so that the same webhook again is a duplicate.
+        The log keeps the event's place, key, type, product, total and times, so the same webhook again is a duplicate. A
+        type, platform's type or product that holds the person's data itself is removed too, and such a key replaced by a
+        digest, by which the webhook is still known. Event.erase_time then says when.
         Exports that began before are refused when resumed.
 
         Works in steps, each committed, and tells of each; the last response says `done`. Calling again after a break goes
         through everything again and does no harm. Events that come later are not looked at.
-        INVALID_ARGUMENT: `company_id` is missing or malformed, or neither an e-mail address nor a document is given.
+        INVALID_ARGUMENT: neither an e-mail address nor a document is given, or one of them is none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -83,7 +101,15 @@ def add_PrivacyServiceServicer_to_server(servicer, server):
 class PrivacyService:
     """Removes persons from what a company has stored (LGPD, GDPR).
 
-    Any RPC may also answer UNAVAILABLE (the database is away; try again) or DEADLINE_EXCEEDED.
+    Any RPC may also answer:
+    UNAUTHENTICATED: the server asks for tokens, and the call has none, or one that is unknown, expired or revoked. A
+    stream under way ends with it when its token does.
+    PERMISSION_DENIED: the token is another company's (WRONG_COMPANY), or lacks the scope `admin` (SCOPE_MISSING).
+    INVALID_ARGUMENT: `company_id` is malformed, or missing where no token implies it; or another field is wrong.
+    RESOURCE_EXHAUSTED: the company's limit is reached (LIMIT_REACHED); google.rpc.RetryInfo says when to try again. Or a
+    message is over 16 MiB.
+    ABORTED, from EraseSubject: the caller took nothing for longer than the server's HOOKLINE_STALL_SECONDS.
+    UNAVAILABLE: the database is away, or the server is stopping; try again. DEADLINE_EXCEEDED.
     """
 
     @staticmethod

@@ -103,6 +103,28 @@ FROM (
 ) c
 ORDER BY source, dedup_key, payload_sha256;
 
+-- name: look_through_differences(company_id, after_run_id, after_difference, pattern, max_rows)
+-- A span by key of what runs have found that a platform has and the log lacks, or the other way round; of what may be a
+-- person's also the platform's id.
+SELECT run_id, difference, CASE WHEN item_id ~* :pattern::text THEN item_id END AS item_id
+FROM (
+    SELECT run_id, difference, item_id
+    FROM hookline.sync_differences
+    WHERE company_id = :company_id::text
+      AND (:after_run_id::uuid IS NULL OR (run_id, difference) > (:after_run_id::uuid, :after_difference::int))
+    ORDER BY run_id, difference
+    LIMIT :max_rows::int
+) d
+ORDER BY run_id, difference;
+
+-- name: erase_differences(company_id, run_ids, differences)
+-- The id goes, and the message, which may quote it. That something is missing stays, as the run has counted it.
+UPDATE hookline.sync_differences d
+SET item_id = NULL, message = 'It was a person''s, who has been erased.'
+FROM unnest(:run_ids::uuid[], :differences::int[]) AS i (run_id, difference)
+WHERE d.company_id = :company_id::text AND d.run_id = i.run_id AND d.difference = i.difference
+RETURNING d.difference;
+
 -- name: remove_conflicts(company_id, sources, dedup_keys, payload_sha256s)
 -- Takes out those that are the person's.
 DELETE FROM hookline.event_conflicts c

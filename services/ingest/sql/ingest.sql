@@ -49,12 +49,12 @@ SELECT event_id, sequence FROM numbered;
 
 -- name: find_keys(company_id, sources, dedup_keys)
 -- What is stored under keys that turned out to be known. A statement of its own: the loser of a race can't see the
--- winner's rows in the statement that lost. The sequence is that of the event while it is in the log.
-SELECT k.source, k.dedup_key, k.event_id, k.payload_sha256, e.sequence
+-- winner's rows in the statement that lost.
+SELECT one.source, one.dedup_key, one.event_id, one.payload_sha256,
+       -- include: number
 FROM unnest(:sources::text[], :dedup_keys::text[]) AS i (source, dedup_key)
-JOIN hookline.event_keys k
-    ON k.company_id = :company_id::text AND k.source = i.source AND k.dedup_key = i.dedup_key
-LEFT JOIN hookline.events e ON e.company_id = :company_id::text AND e.event_id = k.event_id;
+JOIN hookline.event_keys one
+    ON one.company_id = :company_id::text AND one.source = i.source AND one.dedup_key = i.dedup_key;
 
 -- name: store_conflicts(company_id, sources, dedup_keys, payload_sha256s, event_ids, payloads, times)
 -- Keeps payloads that came under a known key with another content. Sorted for the same reason as keys. Counting how
@@ -69,25 +69,6 @@ ORDER BY i.source COLLATE "C", i.dedup_key COLLATE "C", i.payload_sha256
 ON CONFLICT (company_id, source, dedup_key, payload_sha256) DO UPDATE
 SET times_received = c.times_received + excluded.times_received;
 
--- name: store_quarantined(company_id, sources, payload_sha256s, quarantine_ids, platforms, reasons, messages, payloads, times, named_sources, named_platforms, headers)
--- Sets aside what could not be understood, once; what comes again is counted and keeps its first id, discarded or not,
--- with the reason of now. Sorted for the same reason as keys.
-INSERT INTO hookline.quarantine AS q
-    (company_id, source, payload_sha256, quarantine_id, platform, reason, message, payload, times_received,
-     named_source, named_platform, headers)
-SELECT :company_id::text, i.source, i.payload_sha256, i.quarantine_id, i.platform, i.reason, i.message, i.payload,
-       i.times, i.named_source, i.named_platform, i.headers
-FROM unnest(:sources::text[], :payload_sha256s::bytea[], :quarantine_ids::uuid[], :platforms::text[],
-            :reasons::text[], :messages::text[], :payloads::bytea[], :times::bigint[], :named_sources::text[],
-            :named_platforms::text[], :headers::jsonb[])
-    AS i (source, payload_sha256, quarantine_id, platform, reason, message, payload, times, named_source,
-          named_platform, headers)
-ORDER BY i.source COLLATE "C", i.payload_sha256
-ON CONFLICT (company_id, source, payload_sha256) DO UPDATE
-SET times_received = q.times_received + excluded.times_received, platform = excluded.platform,
-    reason = excluded.reason, message = excluded.message
-RETURNING q.source, q.payload_sha256, q.quarantine_id;
-
 -- name: mark_events(company_id, event_ids, statuses, errors)
 -- Notes statuses, numbered from the company's row, and says of each mark's position whether it changed anything;
 -- positions that are missing are unknown events. `changed` is evaluated before the row is taken, so the same mark by
@@ -96,17 +77,22 @@ RETURNING q.source, q.payload_sha256, q.quarantine_id;
 WITH marks AS (
     SELECT * FROM unnest(:event_ids::uuid[], :statuses::hookline.processing_status[], :errors::text[]) WITH ORDINALITY
         AS m (event_id, status, error, position)
+), numbered AS MATERIALIZED (
+    -- Each once: left to itself, PostgreSQL would look a number up wherever it stands below.
+    SELECT one.position, one.status, one.error,
+           -- include: number
+    FROM marks one
 ), found AS (
-    SELECT m.position, m.status, m.error, e.sequence,
+    SELECT m.position, m.status, m.error, m.sequence,
            last.status IS NOT DISTINCT FROM m.status AND last.error IS NOT DISTINCT FROM m.error AS unchanged
-    FROM marks m
-    JOIN hookline.events e ON e.company_id = :company_id::text AND e.event_id = m.event_id
+    FROM numbered m
     LEFT JOIN LATERAL (
         SELECT s.status, s.error FROM hookline.event_status s
-        WHERE s.company_id = :company_id::text AND s.sequence = e.sequence
+        WHERE s.company_id = :company_id::text AND s.sequence = m.sequence
         ORDER BY s.change DESC
         LIMIT 1
     ) last ON true
+    WHERE m.sequence IS NOT NULL
 ), changed AS (
     SELECT * FROM found WHERE NOT unchanged
 ), counter AS (

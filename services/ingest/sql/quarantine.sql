@@ -1,3 +1,24 @@
+-- name: set_aside(company_id, sources, payload_sha256s, quarantine_ids, platforms, reasons, messages, payloads, times, named_sources, named_platforms, headers, trusted)
+-- Sets aside what could not be understood, once; what comes again is counted and keeps its first id, discarded or not,
+-- with the reason of now. Who is not trusted may have sent it first, with other headers: then those of who is count.
+-- Sorted for the same reason as keys.
+INSERT INTO hookline.quarantine AS q
+    (company_id, source, payload_sha256, quarantine_id, platform, reason, message, payload, times_received,
+     named_source, named_platform, headers, trusted)
+SELECT :company_id::text, i.source, i.payload_sha256, i.quarantine_id, i.platform, i.reason, i.message, i.payload,
+       i.times, i.named_source, i.named_platform, i.headers, i.trusted
+FROM unnest(:sources::text[], :payload_sha256s::bytea[], :quarantine_ids::uuid[], :platforms::text[],
+            :reasons::text[], :messages::text[], :payloads::bytea[], :times::bigint[], :named_sources::text[],
+            :named_platforms::text[], :headers::jsonb[], :trusted::boolean[])
+    AS i (source, payload_sha256, quarantine_id, platform, reason, message, payload, times, named_source,
+          named_platform, headers, trusted)
+ORDER BY i.source COLLATE "C", i.payload_sha256
+ON CONFLICT (company_id, source, payload_sha256) DO UPDATE
+SET times_received = q.times_received + excluded.times_received, platform = excluded.platform,
+    reason = excluded.reason, message = excluded.message, trusted = q.trusted OR excluded.trusted,
+    headers = CASE WHEN excluded.trusted AND NOT q.trusted THEN excluded.headers ELSE q.headers END
+RETURNING q.source, q.payload_sha256, q.quarantine_id;
+
 -- name: list_quarantined(company_id, source, platform, reason, include_discarded, before_id, max_rows, prefix_bytes)
 -- A page of the quarantine, newest first. Its ids are version 7 UUIDs: the order of ids is the order of arrival.
 SELECT quarantine_id, source, platform, reason, message, quarantined_time, times_received, discarded_time,
@@ -36,9 +57,20 @@ WHERE company_id = :company_id::text AND quarantine_id = ANY (:quarantine_ids::u
 SELECT quarantine_id, source, platform, reason, message, quarantined_time, times_received, discarded_time,
        discard_reason, octet_length(payload)::bigint AS payload_size,
        substring(payload FROM 1 FOR :prefix_bytes::int) AS payload_prefix,
-       payload, named_source, named_platform, headers
+       payload, named_source, named_platform, headers, trusted
 FROM hookline.quarantine
 WHERE company_id = :company_id::text AND quarantine_id = ANY (:quarantine_ids::uuid[]);
+
+-- name: hold_quarantined(company_id, quarantine_ids)
+-- First in the transaction that stores rows as events. An erasure takes out a person's rows before it asks where the log
+-- ends: so it either waits for that transaction and finds the events, or these rows are gone, and nothing is stored.
+-- Locked in the order in which rows are set aside; the same coming again does not wait. A client that freezes then holds
+-- the company's row no longer than that.
+SELECT quarantine_id, set_config('idle_in_transaction_session_timeout', '10s', true) AS timeout
+FROM hookline.quarantine
+WHERE company_id = :company_id::text AND quarantine_id = ANY (:quarantine_ids::uuid[])
+ORDER BY source COLLATE "C", payload_sha256
+FOR KEY SHARE;
 
 -- name: remove_quarantined(company_id, quarantine_ids)
 -- Takes out what has been stored as events. Locked in the order in which rows are set aside, so that the two never
@@ -54,22 +86,25 @@ USING locked
 WHERE q.company_id = :company_id::text AND q.quarantine_id = locked.quarantine_id
 RETURNING q.quarantine_id;
 
--- name: judge_quarantined(company_id, quarantine_ids, sources, payload_sha256s, platforms, reasons, messages, payloads)
+-- name: judge_quarantined(company_id, quarantine_ids, sources, payload_sha256s, platforms, reasons, messages, payloads, headers, trusted)
 -- Notes why rows are not understood now. A mapping may know by now whose they are, and what in them is a secret: then
 -- source and payload change too, and with them the key under which the same is found when it comes again; unless it
--- came again in the meantime and has taken that key, or two of these rows would. A payload that is NULL stays.
+-- came again in the meantime and has taken that key, or two of these rows would. A payload that is NULL stays. A token in
+-- the payload may have been verified before it was taken out: such a row is trusted from now on.
+-- One that came again in the meantime, from somebody who is trusted, stays so.
 -- Locked in the order in which rows are set aside.
 WITH judged AS (
     SELECT * FROM unnest(:quarantine_ids::uuid[], :sources::text[], :payload_sha256s::bytea[], :platforms::text[],
-                         :reasons::text[], :messages::text[], :payloads::bytea[])
-        AS j (quarantine_id, source, payload_sha256, platform, reason, message, payload)
+                         :reasons::text[], :messages::text[], :payloads::bytea[], :headers::jsonb[], :trusted::boolean[])
+        AS j (quarantine_id, source, payload_sha256, platform, reason, message, payload, headers, trusted)
 ), locked AS (
     SELECT q.quarantine_id FROM hookline.quarantine q JOIN judged j ON q.quarantine_id = j.quarantine_id
     WHERE q.company_id = :company_id::text
     ORDER BY q.source COLLATE "C", q.payload_sha256
     FOR UPDATE OF q
 ), placed AS (
-    SELECT j.quarantine_id, j.source, j.payload_sha256, j.platform, j.reason, j.message, j.payload,
+    SELECT j.quarantine_id, j.source, j.payload_sha256, j.platform, j.reason, j.message, j.payload, j.headers,
+           j.trusted,
            row_number() OVER (PARTITION BY j.source, j.payload_sha256 ORDER BY j.quarantine_id) = 1
            AND NOT EXISTS (SELECT FROM hookline.quarantine o
                            WHERE o.company_id = :company_id::text AND o.source = j.source
@@ -79,7 +114,9 @@ WITH judged AS (
 UPDATE hookline.quarantine q
 SET source = CASE WHEN p.key_is_free THEN p.source ELSE q.source END,
     payload_sha256 = CASE WHEN p.key_is_free THEN p.payload_sha256 ELSE q.payload_sha256 END,
-    platform = p.platform, reason = p.reason, message = p.message, payload = coalesce(p.payload, q.payload)
+    platform = p.platform, reason = p.reason, message = p.message, payload = coalesce(p.payload, q.payload),
+    headers = CASE WHEN q.trusted AND NOT p.trusted THEN q.headers ELSE p.headers END,
+    trusted = q.trusted OR p.trusted
 FROM placed p
 WHERE q.company_id = :company_id::text AND q.quarantine_id = p.quarantine_id
 RETURNING q.quarantine_id;

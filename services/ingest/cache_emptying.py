@@ -1,4 +1,4 @@
-"""What the export service has cached of a company, in Redis or Valkey: taken away when a person is erased."""
+"""Takes away what the export service has cached of a company, in Redis or Valkey: when a person is erased."""
 
 import asyncio
 
@@ -6,25 +6,22 @@ import redis.asyncio
 import redis.exceptions
 import structlog
 
-from shared import logs
+from shared import cache_keys, logs
 
-# A value is found under `hookline:cache:<kind>:<version>:<company>:…`; a company's id has no character that a pattern
-# would read in another way.
-_PATTERN = "hookline:cache:*:{}:*"
 _BATCH = 1000
 _PATIENCE_SECONDS = 60
 
 _log = structlog.get_logger()
 
 
-async def forget(redis_url: str | None, company_id: str) -> None:
+async def empty_cache(redis_url: str | None, company_id: str) -> None:
     """Takes away all of it. Should that fail, what is there is never asked for again, and is gone within an hour."""
     if redis_url is None:
         return
     client = redis.asyncio.Redis.from_url(redis_url, socket_connect_timeout=5, socket_timeout=5)
     try:
         async with asyncio.timeout(_PATIENCE_SECONDS):
-            found = client.scan_iter(match=_PATTERN.format(company_id), count=_BATCH)
+            found = client.scan_iter(match=cache_keys.pattern_of(company_id), count=_BATCH)
             async for key in found:
                 await client.unlink(key)
     except (redis.exceptions.RedisError, OSError, TimeoutError) as error:

@@ -10,7 +10,7 @@ SLICE_BYTES = 32 * 1024
 """After so many bytes, a millisecond's work, others get their turn."""
 
 
-class Turns:
+class FairMapper:
     """Maps a slice at a time, of one company after the other: however many batches there are, and however many of them
     are one company's, whatever else the event loop has to do waits for one slice."""
 
