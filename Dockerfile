@@ -10,7 +10,7 @@ COPY requirements-image.lock ./
 RUN pip --python /opt/hookline/bin/python install --require-hashes --only-binary :all: -r requirements-image.lock
 COPY deploy/requirements-build.lock ./
 RUN pip --python /opt/build/bin/python install --require-hashes --only-binary :all: -r requirements-build.lock
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY hookline ./hookline
 RUN /opt/build/bin/python -m hatchling build --target wheel --directory dist \
  && pip --python /opt/hookline/bin/python install --no-index --no-deps dist/*.whl

@@ -81,7 +81,9 @@ clean: ## Remove the virtual environment and what tools left behind; data stays
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Hookline needs Python 3.11 or later; PYTHON=… names another" if sys.version_info < (3, 11) else 0)'
-	$(PYTHON) -m venv $(VENV)
+	@# What is left of one that was not made whole would pass for one.
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "$(VENV)/ can't be made; on Debian and Ubuntu that takes the package python3-venv" >&2; exit 1; }
 
 $(RUN_STAMP): requirements.lock pyproject.toml | $(BIN)/python
 	$(PIP_INSTALL) --require-hashes -r requirements.lock

@@ -5,6 +5,7 @@
 
 import argparse
 import filecmp
+import shutil
 import sys
 import tempfile
 from importlib.resources import files
@@ -18,7 +19,7 @@ GENERATED = ("*_pb2.py", "*_pb2.pyi", "*_pb2_grpc.py", "*_pb2_grpc.pyi")
 
 
 def generate(target: Path) -> None:
-    """Writes the stubs of every .proto file, and the packages' `__init__.py`, under `target`."""
+    """Writes the stubs of every .proto file under `target`."""
     protos = sorted(str(path.relative_to(PROTOS)) for path in PROTOS.rglob("*.proto"))
     services = [proto for proto in protos if proto.endswith("_service.proto")]
     beside_python = Path(sys.executable).parent
@@ -29,10 +30,12 @@ def generate(target: Path) -> None:
     for outputs in (messages, stubs):
         if protoc.main(["protoc", *plugins, *paths, *outputs]) != 0:
             sys.exit("protoc failed; see above")
-    for proto in protos:
-        folder = (target / proto).parent
-        for package in (folder, folder.parent):
-            (package / "__init__.py").touch()
+
+
+def _make_package(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for package in (folder, folder.parent):
+        (package / "__init__.py").touch()
 
 
 def generated_files(root: Path) -> set[Path]:
@@ -43,23 +46,25 @@ def generated_files(root: Path) -> set[Path]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="only compare")
-    if not parser.parse_args().check:
-        for stale in generated_files(ROOT):
-            (ROOT / stale).unlink()
-        generate(ROOT)
-        return
+    check = parser.parse_args().check
     with tempfile.TemporaryDirectory() as folder:
         generate(Path(folder))
         fresh, committed = generated_files(Path(folder)), generated_files(ROOT)
         wrong = sorted(
-            str(path)
+            path
             for path in fresh | committed
             if path not in fresh
             or path not in committed
             or not filecmp.cmp(Path(folder) / path, ROOT / path, shallow=False)
         )
-    if wrong:
-        sys.exit("not what the .proto files give (run `make protos`): " + ", ".join(wrong))
+        if check and wrong:
+            sys.exit("not what the .proto files give (run `make protos`): " + ", ".join(map(str, wrong)))
+        # Only what has changed: whoever imports the others meanwhile finds them.
+        for path in set(wrong) - fresh:
+            (ROOT / path).unlink()
+        for path in fresh.intersection(wrong):
+            _make_package(ROOT / path.parent)
+            shutil.copyfile(Path(folder) / path, ROOT / path)
 
 
 if __name__ == "__main__":

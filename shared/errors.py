@@ -157,10 +157,11 @@ class ExportNotResumable(HooklineError):
     _WHY: ClassVar = {
         "erased": "events were erased since it began",
         "format_changed": "the server writes the format in another way now",
+        "log_changed": "the events are no longer those that it began with",
     }
 
     def __init__(self, cause: str) -> None:
-        super().__init__(f"the export can't go on: {self._WHY[cause]}; begin anew", cause=cause)
+        super().__init__(f"the export can't go on: {self._WHY[cause]}; start over", cause=cause)
 
 
 class ReaderStalled(HooklineError):
@@ -198,7 +199,7 @@ class SourceExists(HooklineError):
 
 
 class ScheduleNotFound(HooklineError):
-    code = grpc.StatusCode.FAILED_PRECONDITION
+    code = grpc.StatusCode.NOT_FOUND
     reason = ErrorReason.ERROR_REASON_SCHEDULE_NOT_FOUND
 
     def __init__(self, source: str) -> None:
@@ -210,7 +211,7 @@ class SyncRunActive(HooklineError):
     reason = ErrorReason.ERROR_REASON_SYNC_RUN_ACTIVE
 
     def __init__(self, source: str) -> None:
-        super().__init__(f"a run of {source} is active; cancel it first", source=source)
+        super().__init__(f"a run of {source} is active, or waits behind one; cancel them all first", source=source)
 
 
 class SyncQueueFull(HooklineError):
@@ -277,6 +278,14 @@ class AlertChannelExists(HooklineError):
         super().__init__(f"the company has an alert channel named {channel} already", channel=channel)
 
 
+class AlertChannelsFull(HooklineError):
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = ErrorReason.ERROR_REASON_ALERT_CHANNELS_FULL
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"the company has {most} alert channels already; remove one first", most=str(most))
+
+
 class MailNotSetUp(HooklineError):
     code = grpc.StatusCode.FAILED_PRECONDITION
     reason = ErrorReason.ERROR_REASON_MAIL_NOT_SET_UP
@@ -314,6 +323,7 @@ class LimitReached(HooklineError):
         "events": "events a second",
         "bytes": "bytes a second",
         "exports": "exports at once",
+        "alert_tests": "tests of alert channels",
     }
 
     def __init__(self, limit: str, retry_seconds: float) -> None:

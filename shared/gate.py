@@ -19,6 +19,9 @@ from shared.remembered import FRESH_SECONDS, Remembered, keep_listening
 from shared.settings import Settings
 
 MOST_TOKENS = 50_000
+MOST_STRANGERS = 2_000
+"""Tokens not known to be good that wait to be looked up: about as many as can be in a second. Beyond them, callers are
+told to try again."""
 USED_SECONDS = 60.0
 """How often it is written down that a token is in use."""
 WATCH_SECONDS = 1.0
@@ -51,6 +54,7 @@ class Gate:
         # Who was let in before need not queue behind those who guess: of the two connections strangers get one.
         self._good: dict[_Key, None] = {}
         self._strangers = asyncio.Semaphore(1)
+        self._queued = 0
 
     async def admit(self, metadata: Metadata | None, rule: Scope | Rule) -> Caller:
         """Who calls with that metadata. Raises Unauthenticated, ScopeMissing, DatabaseUnavailable."""
@@ -145,9 +149,20 @@ class Gate:
         except TimeoutError as error:
             raise DatabaseUnavailable from error
 
+    @asynccontextmanager
+    async def _strangers_turn(self) -> AsyncIterator[None]:
+        if self._queued >= MOST_STRANGERS:
+            raise DatabaseUnavailable
+        self._queued += 1
+        try:
+            async with self._strangers:
+                yield
+        finally:
+            self._queued -= 1
+
     async def _load(self, company_id: str, token_sha256: bytes) -> tuple[Caller | None, float]:
         key = company_id, token_sha256
-        async with nullcontext() if key in self._good else self._strangers:
+        async with nullcontext() if key in self._good else self._strangers_turn():
             found = await db.read_patiently(
                 self._pool, lambda connection: token_store.find_token(connection, company_id, token_sha256)
             )

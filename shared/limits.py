@@ -15,7 +15,7 @@ import structlog
 from prometheus_client import Counter
 
 from shared import db, logs
-from shared.errors import DatabaseUnavailable, LimitReached
+from shared.errors import LimitReached
 from shared.settings import Settings
 from shared.statements import Statements
 
@@ -58,15 +58,15 @@ class _Bucket:
         self._left = self._most
         self._time = now
 
-    def take(self, units: float, now: float) -> float:
-        """Takes units; gives 0, or the seconds after which to ask again, with nothing taken."""
-        left = min(self._most, self._left + (now - self._time) * self.rate)
-        self._left, self._time = left, now
+    def wait(self, now: float) -> float:
+        """0 where something is left, else the seconds after which to ask again."""
+        self._left, self._time = min(self._most, self._left + (now - self._time) * self.rate), now
         # Less than a whole one is none: of a limit of 5, 5 get in at once and no 6th.
-        if left < 1 - _ROUNDING:
-            return (1 - left) / self.rate
-        self._left = left - units
-        return 0.0
+        return (1 - self._left) / self.rate if self._left < 1 - _ROUNDING else 0.0
+
+    def take(self, units: float) -> None:
+        """Takes units, as there is no wait."""
+        self._left -= units
 
     def is_full(self, now: float) -> bool:
         return self._left + (now - self._time) * self.rate >= self._most
@@ -107,33 +107,26 @@ class Limiter:
         if self.is_idle:
             return
         limits = self._special.get(company_id, self._usual)
-        if limits.requests_per_second is not None:
-            self._take(company_id, "requests", limits.requests_per_second, 1)
-        if limits.bytes_per_second is not None:
-            self._take(company_id, "bytes", limits.bytes_per_second, request.ByteSize())
+        size = 0 if limits.bytes_per_second is None else request.ByteSize()
+        self._take(company_id, ("requests", limits.requests_per_second, 1), ("bytes", limits.bytes_per_second, size))
 
     def hook(self, company_id: str) -> None:
         """Counts a request to the door, whose size is not known yet. Raises LimitReached."""
         if not self.is_idle:
             limits = self._special.get(company_id, self._usual)
-            if limits.requests_per_second is not None:
-                self._take(company_id, "requests", limits.requests_per_second, 1)
+            self._take(company_id, ("requests", limits.requests_per_second, 1))
 
     def body(self, company_id: str, size: int) -> None:
         """Counts the body of a request to the door, and its event. Raises LimitReached."""
         if not self.is_idle:
             limits = self._special.get(company_id, self._usual)
-            if limits.bytes_per_second is not None:
-                self._take(company_id, "bytes", limits.bytes_per_second, size)
-            if limits.events_per_second is not None:
-                self._take(company_id, "events", limits.events_per_second, 1)
+            self._take(company_id, ("bytes", limits.bytes_per_second, size), ("events", limits.events_per_second, 1))
 
     def events(self, company_id: str, count: int) -> None:
         """Counts events that are brought in. Raises LimitReached."""
         if count and not self.is_idle:
-            rate = self._special.get(company_id, self._usual).events_per_second
-            if rate is not None:
-                self._take(company_id, "events", rate, count)
+            limits = self._special.get(company_id, self._usual)
+            self._take(company_id, ("events", limits.events_per_second, count))
 
     @contextmanager
     def exporting(self, company_id: str) -> Iterator[None]:
@@ -151,16 +144,28 @@ class Limiter:
             if not self._exports[company_id]:
                 del self._exports[company_id]
 
-    def _take(self, company_id: str, limit: str, per_second: float, units: float) -> None:
-        now, rate, key = self._clock(), per_second * self._share, (company_id, limit)
+    def _take(self, company_id: str, *wanted: tuple[str, float | None, float]) -> None:
+        """Takes units of each limit, or of none: who is told to wait by one has not paid the other."""
+        now = self._clock()
+        buckets = [
+            (self._bucket((company_id, limit), per_second * self._share, now), limit, units)
+            for limit, per_second, units in wanted
+            if per_second is not None
+        ]
+        for bucket, limit, _ in buckets:
+            if seconds := bucket.wait(now):
+                raise _reached(limit, seconds)
+        for bucket, _, units in buckets:
+            bucket.take(units)
+
+    def _bucket(self, key: tuple[str, str], rate: float, now: float) -> _Bucket:
         bucket = self._buckets.get(key)
         if bucket is None or bucket.rate != rate:
             if len(self._buckets) >= self._many:
                 self._buckets = {key: one for key, one in self._buckets.items() if not one.is_full(now)}
                 self._many = max(MANY_BUCKETS, 2 * len(self._buckets))
             bucket = self._buckets[key] = _Bucket(rate, now)
-        if seconds := bucket.take(units, now):
-            raise _reached(limit, seconds)
+        return bucket
 
 
 async def patiently(count: Callable[[], None]) -> None:
@@ -217,8 +222,8 @@ async def _keep_reading(pool: db.Pool, limiter: Limiter) -> None:
         try:
             async with asyncio.timeout(_READ_TIMEOUT):
                 await _read(pool, limiter)
-        except (DatabaseUnavailable, TimeoutError) as error:
-            # Those of before stay.
+        except Exception as error:
+            # Those of before stay, whatever it is: this goes on for as long as the process.
             _log.warning("limits_not_read", **logs.describe(error))
 
 

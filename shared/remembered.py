@@ -6,6 +6,7 @@ seconds bound how long a process goes on by what was.
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, NoReturn, TypeVar
 
@@ -31,6 +32,7 @@ class Remembered(Generic[K, V]):
         self._seconds = seconds
         self._entries: dict[K, tuple[V, float]] = {}
         self._loading: dict[K, asyncio.Task[V]] = {}
+        self._waiting: Counter[asyncio.Task[V]] = Counter()
 
     def fresh(self, key: K) -> tuple[V, float] | None:
         """The value and until when it is good, if it is there and good."""
@@ -38,14 +40,26 @@ class Remembered(Generic[K, V]):
         return entry if entry is not None and entry[1] > time.monotonic() else None
 
     async def load(self, key: K, load: Callable[[], Awaitable[tuple[V, float]]]) -> V:
-        """Loads a value, or joins those who wait for it."""
+        """Loads a value, or joins those who wait for it. When all of them have gone away, it is given up."""
         task = self._loading.get(key)
         if task is None:
             task = self._loading[key] = asyncio.create_task(self._load(key, load))
             # Should all who wait go away, nobody is left to hear why it failed.
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        # Shared: one caller that goes away must not end it for the others.
-        return await asyncio.shield(task)
+        self._waiting[task] += 1
+        try:
+            # Shared: one caller that goes away must not end it for the others.
+            return await asyncio.shield(task)
+        finally:
+            self._waiting[task] -= 1
+            if not self._waiting[task]:
+                # What nobody waits for any more must not hold up what comes after it.
+                del self._waiting[task]
+                if not task.done():
+                    task.cancel()
+                    # Whoever asks next begins anew.
+                    if self._loading.get(key) is task:
+                        del self._loading[key]
 
     async def _load(self, key: K, load: Callable[[], Awaitable[tuple[V, float]]]) -> V:
         started = time.monotonic()

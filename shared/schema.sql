@@ -326,12 +326,13 @@ CREATE TABLE hookline.quarantine (
     headers jsonb DEFAULT '{}'::jsonb NOT NULL,
     discarded_time timestamp with time zone,
     discard_reason text,
+    trusted boolean DEFAULT false NOT NULL,
     CONSTRAINT quarantine_discarded CHECK (((discarded_time IS NULL) = (discard_reason IS NULL))),
     CONSTRAINT quarantine_headers_check CHECK ((jsonb_typeof(headers) = 'object'::text)),
     CONSTRAINT quarantine_payload_sha256_check CHECK ((octet_length(payload_sha256) = 32))
 );
 
-COMMENT ON COLUMN hookline.quarantine.payload_sha256 IS 'Of the payload; where names or headers came along, of them too: with others it may be another event.';
+COMMENT ON COLUMN hookline.quarantine.payload_sha256 IS 'Of the payload; where names or headers that tell one event from another came along, of them too.';
 
 CREATE TABLE hookline.readers (
     company_id text NOT NULL COLLATE pg_catalog."C",
@@ -374,7 +375,10 @@ CREATE TABLE hookline.sources (
     schedule_jitter interval DEFAULT '00:00:00'::interval NOT NULL,
     schedule_start_time timestamp with time zone,
     schedule_paused_time timestamp with time zone,
+    history integer DEFAULT 1 NOT NULL,
+    complete_until_time timestamp with time zone,
     CONSTRAINT sources_cadence CHECK (((schedule_interval IS NULL) OR (schedule_cron IS NULL))),
+    CONSTRAINT sources_history_check CHECK ((history > 0)),
     CONSTRAINT sources_look_back_check CHECK (((look_back >= '00:00:00'::interval) AND (look_back <= '30 days'::interval))),
     CONSTRAINT sources_parameters_check CHECK ((jsonb_typeof(parameters) = 'object'::text)),
     CONSTRAINT sources_run_deadline_check CHECK (((run_deadline >= '00:01:00'::interval) AND (run_deadline <= '30 days'::interval))),
@@ -481,6 +485,8 @@ CREATE TABLE hookline.sync_runs (
     window_start_time timestamp with time zone,
     window_until_time timestamp with time zone,
     said bigint,
+    history integer DEFAULT 1 NOT NULL,
+    let_go_time timestamp with time zone,
     CONSTRAINT sync_runs_attempt_check CHECK ((attempt >= 0)),
     CONSTRAINT sync_runs_begun CHECK (((attempt > 0) OR (state = ANY (ARRAY['queued'::hookline.sync_run_state, 'cancelled'::hookline.sync_run_state])))),
     CONSTRAINT sync_runs_behind CHECK (((NOT behind) OR ((state = ANY (ARRAY['queued'::hookline.sync_run_state, 'cancelled'::hookline.sync_run_state])) AND (attempt = 0)))),
@@ -584,6 +590,8 @@ CREATE INDEX alert_deliveries_alert ON hookline.alert_deliveries USING btree (co
 
 CREATE INDEX alert_deliveries_due ON hookline.alert_deliveries USING btree (next_attempt_time) WHERE (next_attempt_time IS NOT NULL);
 
+CREATE INDEX alerts_old ON hookline.alerts USING btree (resolve_time) WHERE (resolve_time IS NOT NULL);
+
 CREATE UNIQUE INDEX alerts_open ON hookline.alerts USING btree (company_id, source, kind) WHERE (resolve_time IS NULL);
 
 CREATE UNIQUE INDEX api_tokens_token ON hookline.api_tokens USING btree (company_id, token_sha256);
@@ -621,6 +629,10 @@ CREATE INDEX sync_requests_run ON hookline.sync_requests USING btree (company_id
 CREATE UNIQUE INDEX sync_runs_active ON hookline.sync_runs USING btree (company_id, source) WHERE ((state = ANY (ARRAY['queued'::hookline.sync_run_state, 'running'::hookline.sync_run_state, 'waiting'::hookline.sync_run_state])) AND (NOT behind));
 
 CREATE INDEX sync_runs_awake ON hookline.sync_runs USING btree (state) WHERE (state = ANY (ARRAY['queued'::hookline.sync_run_state, 'running'::hookline.sync_run_state, 'waiting'::hookline.sync_run_state]));
+
+CREATE INDEX sync_runs_ended ON hookline.sync_runs USING btree (company_id, source, ended_time, run_id) WHERE (ended_time IS NOT NULL);
+
+CREATE INDEX sync_runs_old ON hookline.sync_runs USING btree (ended_time) WHERE (ended_time IS NOT NULL);
 
 CREATE INDEX sync_runs_source ON hookline.sync_runs USING btree (company_id, source, run_id);
 

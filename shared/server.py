@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import NoReturn, cast
 
+import asyncpg
 import click
 import grpc
 import structlog
@@ -17,7 +18,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from shared import gate, logs, page_tokens, processes, sockets, tls
-from shared.errors import OperatorError
+from shared.errors import HooklineError, OperatorError
 from shared.interceptors import CallInterceptor
 from shared.limits import Limiter
 from shared.metrics_server import serving_metrics
@@ -25,6 +26,10 @@ from shared.settings import Settings, load_settings
 
 GC_THRESHOLD = 10_000
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+KEEPALIVE_SECONDS = 60.0
+"""A caller that has said nothing for so long is asked whether it is still there."""
+KEEPALIVE_TIMEOUT_SECONDS = 20.0
+"""One that does not answer for so long is gone, and so are its streams."""
 
 _log = structlog.get_logger()
 
@@ -36,7 +41,8 @@ def run(
     shared: Callable[[Settings], Sequence[str]] | None = None,
 ) -> NoReturn:
     """Runs `main` as this process. It gets the settings and an event that is set when the process should stop (SIGTERM,
-    SIGINT, the lifeline's end). An OperatorError ends the process with its one sentence and status 1.
+    SIGINT, the lifeline's end). An OperatorError ends the process with its one sentence and status 1, and so does what
+    PostgreSQL refuses, or its loss, while the service starts.
 
     `shared` gives the addresses that several processes may share; with it, and where the settings say more than one
     process, this one becomes the parent of so many that run `main`. Without it there is always one.
@@ -54,6 +60,12 @@ def run(
         sys.exit(1)
     except OperatorError as error:
         click.echo(f"{service}: {error}", err=True)
+        sys.exit(1)
+    except HooklineError as error:
+        click.echo(f"{service}: {error}.", err=True)
+        sys.exit(1)
+    except asyncpg.PostgresError as error:
+        click.echo(f"{service}: PostgreSQL can't be used: {error.args[0]}.", err=True)
         sys.exit(1)
     sys.exit(0)
 
@@ -130,6 +142,13 @@ async def _serving(
             ("grpc.so_reuseport", int(settings.processes > 1)),
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES + 65536),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES + 65536),
+            # Callers that vanish without a word (a cable, a NAT that forgot) would hold their streams for two hours.
+            ("grpc.keepalive_time_ms", int(KEEPALIVE_SECONDS * 1000)),
+            ("grpc.keepalive_timeout_ms", int(KEEPALIVE_TIMEOUT_SECONDS * 1000)),
+            # Without it that takes a minute, whatever the one above says (measured).
+            ("grpc.http2.ping_timeout_ms", int(KEEPALIVE_TIMEOUT_SECONDS * 1000)),
+            # A stream without news is asked again and again.
+            ("grpc.http2.max_pings_without_data", 0),
             # Clients ping through NATs and load balancers.
             ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
             ("grpc.keepalive_permit_without_calls", 1),

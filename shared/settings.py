@@ -1,9 +1,12 @@
 """Every setting, its default and its meaning. Read once, from the environment (prefix `HOOKLINE_`)."""
 
 import ipaddress
+import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -67,10 +70,30 @@ def _checked_base(url: str) -> str:
     return base[1]
 
 
+def _checked_redis_url(url: str | None) -> str | None:
+    # What is wrong is not quoted: it may hold a password.
+    wrong = ValueError("it looks like redis://host:6379/0, rediss://host:6379/0 or unix:///path")
+    if not url:
+        return None
+    try:
+        parts = urlsplit(url)
+        # Read for its check.
+        _ = parts.port
+    except ValueError:
+        raise wrong from None
+    is_socket = parts.scheme == "unix"
+    has_place = parts.path.startswith("/") or (parts.netloc and not is_socket)
+    if not (has_place and (is_socket or parts.scheme in ("redis", "rediss"))):
+        raise wrong
+    return url
+
+
 Address = Annotated[str, AfterValidator(_checked_address)]
 OptionalPath = Annotated[Path | None, BeforeValidator(lambda value: value or None)]
 """A file; an empty text is none, as where an environment can only leave it empty."""
 BaseUrl = Annotated[str, AfterValidator(_checked_base)]
+RedisUrl = Annotated[str | None, AfterValidator(_checked_redis_url)]
+"""An empty text is none, too."""
 
 
 class Settings(BaseSettings):
@@ -80,7 +103,7 @@ class Settings(BaseSettings):
 
     database_url: str | None = None
     """PostgreSQL (16 or later), as `postgresql://user:password@host/database`. Required unless `--embedded`."""
-    redis_url: str | None = None
+    redis_url: RedisUrl = None
     """Redis or Valkey, as `redis://host:6379/0` or `unix:///path`. Required by sync unless `--embedded`."""
     data_dir: Path = Path(".hookline")
     """Where the embedded servers keep their data. Relative to the working directory."""
@@ -95,7 +118,8 @@ class Settings(BaseSettings):
     http_body_seconds: float = Field(default=10, gt=0, le=300)
     """Seconds in which a request to the door must be there whole, from its first byte on."""
     http_connections: int = Field(default=500, ge=1, le=100_000)
-    """Connections to the door that one process serves at once. Those beyond it are answered 503."""
+    """Connections to the door that one process serves at once. One more takes the place of the oldest idle one;
+    where none is idle it is answered 503."""
     processes: int = Field(default=1, ge=1, le=64)
     """Processes as which ingest and export run, each sharing the service's ports. The limits of this file are for each
     of them."""
@@ -154,10 +178,11 @@ class Settings(BaseSettings):
     replicas: int = Field(default=1, ge=1, le=1000)
     """On how many machines each service runs, with `processes` on each: what a process's share of a limit is."""
     secret_key: str | None = None
-    """Encrypts the credentials of sources and the secrets that webhooks are signed with, and signs page tokens, resume
-    tokens and what the services prove themselves to each other with: the same for all of them, 32 random bytes in
-    URL-safe base64. Required unless `--embedded`, which keeps one in the data directory. Without it what it
-    encrypts is lost; PostgreSQL never sees it."""
+    """Encrypts the credentials of sources, the secrets that webhooks are signed with and what is cached, and signs page
+    tokens, resume tokens and what the services prove themselves to each other with: the same for all of them, 32
+    random bytes in URL-safe base64. While it is changed, several with commas in between: the first encrypts and signs,
+    what was made with any of them is taken (docs/security.md). Required unless `--embedded`, which keeps one in the
+    data directory. Without it what it encrypts is lost; PostgreSQL never sees it."""
     sync_lease: float = Field(default=30, ge=1, le=3600)
     """Seconds after which a run whose worker gives no sign of life is given to another."""
     sync_concurrency: int = Field(default=10, ge=1, le=200)
@@ -170,6 +195,9 @@ class Settings(BaseSettings):
     """How many runs of a source fail in a row before that is an alert of its own."""
     sync_overdue_seconds: float = Field(default=300, gt=0, le=86400)
     """How late a run that is due by schedule may be made, and begun, before that is an alert."""
+    sync_retention_days: float = Field(default=90, ge=1, le=36500)
+    """How long runs that have ended are kept, with their logs, and alerts that are over. Each source's last run and its
+    last that succeeded stay."""
     alert_retry_seconds: float = Field(default=10, gt=0, le=600)
     """The first wait after an alert could not be delivered; the following ones triple, with jitter. Ten tries, over
     about a day."""
@@ -225,8 +253,33 @@ class Settings(BaseSettings):
         return self.database_url
 
 
+# Names that begin like those of settings and are none: the client's, those of docs and of Compose files, and what
+# processes tell each other.
+_OTHERS = frozenset(
+    f"HOOKLINE_{name}"
+    for name in (
+        *("COMPANY", "TOKEN", "TOKEN_FILE", "TLS", "CREDENTIAL", "ALERT_SECRET", "TLS_FOLDER"),
+        *("LIFELINE_FD", "SERVING_FD", "PROCESS"),
+    )
+)
+# The sandbox shop's own; and those that Kubernetes tells every container of a service by that is named "hookline-…".
+_is_others = re.compile(
+    r"HOOKLINE_(SANDBOX_.*|(.*_)?SERVICE_(HOST|PORT.*)|(.*_)?PORT(_\d+_(TCP|UDP|SCTP).*)?)"
+).fullmatch
+
+
+def _check_known(names: Iterable[str]) -> None:
+    known = {f"HOOKLINE_{name}".upper() for name in Settings.model_fields} | _OTHERS
+    for name in sorted(map(str.upper, names)):
+        if name.startswith("HOOKLINE_") and name not in known and not _is_others(name):
+            # One that is misspelt may be what was to keep others out.
+            raise OperatorError(f"{name} is no setting of Hookline; shared/settings.py lists them.")
+
+
 def load_settings(**overrides: Any) -> Settings:
-    """Reads the settings. Raises OperatorError with one plain sentence when one of them is wrong."""
+    """Reads the settings. Raises OperatorError with one plain sentence when one of them is wrong, or is none that there
+    is."""
+    _check_known(os.environ)
     try:
         return Settings(**overrides)
     except ValidationError as error:

@@ -7,19 +7,25 @@ import hmac
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from shared.secret_keys import secret_keys
+
 _SIGNATURE_BYTES = 16
 
 
 class Signer:
     """Signs for one purpose; what is signed for another is not taken. Every process with the same HOOKLINE_SECRET_KEY
-    takes what any of them has signed. Does not encrypt."""
+    takes what any of them has signed, or what was signed with another of the keys that the setting has. Does not
+    encrypt."""
 
     def __init__(self, secret_key: str, purpose: str) -> None:
-        self._key = HKDF(SHA256(), 32, salt=None, info=f"hookline {purpose}".encode()).derive(secret_key.encode())
+        self._keys = [
+            HKDF(SHA256(), 32, salt=None, info=f"hookline {purpose}".encode()).derive(key.encode())
+            for key in secret_keys(secret_key)
+        ]
 
     def sign(self, body: bytes) -> str:
         """The body and its signature, as a text for URLs."""
-        return base64.urlsafe_b64encode(self._signature(body) + body).rstrip(b"=").decode()
+        return _spelt(_signature(self._keys[0], body) + body)
 
     def open(self, text: str) -> bytes | None:
         """The body, or None when it is not as it was signed."""
@@ -28,14 +34,20 @@ class Signer:
         except (binascii.Error, ValueError):
             return None
         signature, body = signed[:_SIGNATURE_BYTES], signed[_SIGNATURE_BYTES:]
-        if not hmac.compare_digest(signature, self._signature(body)):
+        if not any(hmac.compare_digest(signature, _signature(key, body)) for key in self._keys):
             return None
         # Spelt as we spell it: base64 can write the same bytes in several ways.
-        return body if text == self.sign(body) else None
+        return body if text == _spelt(signed) else None
 
-    def digest(self, body: bytes) -> bytes:
-        """Stands for the body without telling anything of it: nobody without the key can find out what it was."""
-        return hmac.digest(self._key, b"digest " + body, "sha256")
+    def digests(self, body: bytes) -> list[bytes]:
+        """Each stands for the body without telling anything of it: nobody without its key can find out what it was. One
+        for each key; the first is that of the key in use."""
+        return [hmac.digest(key, b"digest " + body, "sha256") for key in self._keys]
 
-    def _signature(self, body: bytes) -> bytes:
-        return hmac.digest(self._key, body, "sha256")[:_SIGNATURE_BYTES]
+
+def _signature(key: bytes, body: bytes) -> bytes:
+    return hmac.digest(key, body, "sha256")[:_SIGNATURE_BYTES]
+
+
+def _spelt(signed: bytes) -> str:
+    return base64.urlsafe_b64encode(signed).rstrip(b"=").decode()

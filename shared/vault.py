@@ -1,17 +1,19 @@
 """Secrets of companies, encrypted at rest with a key that PostgreSQL never sees: credentials of sources (sync), signing
 secrets (ingest)."""
 
-from cryptography.fernet import Fernet, InvalidToken
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from shared.errors import OperatorError
+from shared.secret_keys import secret_keys
 
 
 class Vault:
-    """Encrypts and decrypts with one key. Raises OperatorError when the key is none."""
+    """Encrypts with the first of the setting's keys, decrypts with any. Raises OperatorError when one of them is no
+    key."""
 
     def __init__(self, key: str) -> None:
         try:
-            self._fernet = Fernet(key)
+            self._fernet = MultiFernet([Fernet(one) for one in secret_keys(key)])
         except ValueError:
             raise OperatorError("HOOKLINE_SECRET_KEY is no key: it must be 32 bytes in URL-safe base64.") from None
 
@@ -20,7 +22,7 @@ class Vault:
         return self._fernet.encrypt(secret.encode())
 
     def decrypt(self, encrypted: bytes) -> str:
-        """Raises OperatorError when it was encrypted with another key."""
+        """Raises OperatorError when it was encrypted with none of the keys."""
         try:
             return self._fernet.decrypt(encrypted).decode()
         except InvalidToken:

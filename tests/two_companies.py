@@ -3,9 +3,9 @@ answer."""
 
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import grpc
 from google.protobuf.message import Message
@@ -20,6 +20,7 @@ from hookline.sync.v1 import sync_service_pb2 as sync
 from shared.auth import Scope
 from tests.in_process import Exporting, Ingesting
 from tests.padoca import mapping
+from tests.plain_calls import REASONS, plain_calls
 from tests.refusals import Refusal, refusal
 from tests.samples import grapfy, incoming
 from tests.sync_in_process import Syncing
@@ -59,6 +60,9 @@ class Found:
 class Load:
     """Random calls for one of the two companies, and a look at each answer."""
 
+    enough: ClassVar[Mapping[type[Message], int]] = {query.WatchEventsResponse: 2, sync.WatchSyncRunResponse: 1}
+    """How many answers are waited for of streams that go on and on."""
+
     def __init__(
         self,
         rng: random.Random,
@@ -72,6 +76,7 @@ class Load:
         self._audit = AuditServiceStub(self._export.channel)
         self._number = 0
         self.said: Counter[str] = Counter()
+        self.tried: set[str] = set()
 
     async def run(self, calls: int) -> None:
         """Makes so many calls, each of them at random."""
@@ -103,6 +108,7 @@ class Load:
             self._get_run,
             self._list_runs,
             self._cancel_run,
+            *[self._plain] * 12,
         ]
         for _ in range(calls):
             await self._rng.choice(tries)()
@@ -137,6 +143,7 @@ class Load:
 
     async def _ask(self, scope: Scope, method: Any, request: Any) -> Any:
         """Calls, as whoever and for whomever; gives the answer, or None when it is refused as it has to be."""
+        self.tried.add(type(request).__name__.removesuffix("Request"))
         expected, metadata = self._somebody(scope)
         if self._rng.random() < 0.2:
             request.company_id, expected = self._other.name, expected or "WRONG_COMPANY"
@@ -170,14 +177,9 @@ class Load:
         if expected is not None:
             assert refused.reason == expected
         else:
-            assert refused.reason in {
-                "INVALID_PAGE_TOKEN",
-                "INVALID_RESUME_TOKEN",
-                "EVENT_NOT_FOUND",
-                "QUARANTINED_EVENT_NOT_FOUND",
-                "ENDPOINT_NOT_FOUND",
-                "SYNC_RUN_NOT_FOUND",
-            }
+            assert refused.reason in {"INVALID_PAGE_TOKEN", "INVALID_RESUME_TOKEN", "EVENT_NOT_FOUND", *REASONS}, (
+                refused
+            )
 
     async def _answer(self, call: Any) -> Any:
         """The answer, or the answers as a list: of the live tail only those that are there by now."""
@@ -188,7 +190,7 @@ class Load:
         answers = []
         async for part in call:
             answers.append(part)
-            if isinstance(part, query.WatchEventsResponse) and len(answers) == 2:
+            if len(answers) == self.enough.get(type(part), -1):
                 call.cancel()
                 break
         # Together: a word may lie across two chunks.
@@ -339,9 +341,15 @@ class Load:
         if answer:
             self._found.cursors += filter(None, [answer.next_page_token])
 
+    async def _plain(self) -> None:
+        calls = plain_calls(self._rng, self._me.word, self._found, (self._ingest, self._sync))
+        await self._ask(*self._rng.choice(calls))
+
     async def _trigger(self) -> None:
         # What makes a call repeatable is the same text in both companies.
-        request = sync.TriggerSyncRequest(request_id=f"request {self._rng.randrange(3)}", days_back=1)
+        request = sync.TriggerSyncRequest(
+            source=f"loja-{self._me.word}", request_id=f"request {self._rng.randrange(3)}", days_back=1
+        )
         answer = await self._ask(Scope.SYNC, self._sync.stub.TriggerSync, request)
         if answer:
             self._found.runs.append(answer.run.run_id)

@@ -31,7 +31,7 @@ def alerts() -> None:
 
 @alerts.command("list")
 @click.option("--source", default="", metavar="NAME", help="Only those of this source.")
-@click.option("--open", "open_only", is_flag=True, help="Only those that are not over.")
+@click.option("--open", "open_only", is_flag=True, help="Only open alerts.")
 @session_options
 def list_alerts(session: Session, source: str, open_only: bool) -> None:
     """List the alerts, newest first, and how far the channels have been told of each.
@@ -54,7 +54,7 @@ def list_alerts(session: Session, source: str, open_only: bool) -> None:
 @click.argument("channel")
 @session_options
 def test(session: Session, channel: str) -> int:
-    """Deliver a test to a channel now, and say whether it has taken it.
+    """Deliver a test to a channel now, and say whether it accepted it.
 
     \b
     Examples:
@@ -64,9 +64,9 @@ def test(session: Session, channel: str) -> int:
         tested = client.test_alert(session.company, channel)
     fields = {"channel": channel, "delivered": tested.delivered, "problem": tested.problem or None}
     if tested.delivered:
-        session.output.summary(fields, f"{channel} has taken the test.")
+        session.output.summary(fields, f"{channel} accepted the test.")
         return 0
-    session.output.summary(fields, f"{channel} has not taken the test: {tested.problem}", to_stderr=True)
+    session.output.summary(fields, f"{channel} did not accept the test: {tested.problem}", to_stderr=True)
     return NOT_DELIVERED
 
 
@@ -90,7 +90,7 @@ def channel() -> None:
 def add(session: Session, name: str, webhook_url: str, email: str) -> None:
     """Add a channel. It is told of alerts that open from now on, and when those are over.
 
-    Of a webhook the secret that it is signed with is shown, only now. The signature is that of Standard Webhooks.
+    The secret that a webhook is signed with is shown only now. The signature is that of Standard Webhooks.
 
     \b
     Examples:
@@ -139,7 +139,7 @@ def list_channels(session: Session) -> None:
 @click.argument("name")
 @session_options
 def remove(session: Session, name: str) -> None:
-    """Remove a channel. What it was to be told yet is not told.
+    """Remove a channel. What it has not been told yet is not told.
 
     \b
     Examples:
@@ -147,7 +147,7 @@ def remove(session: Session, name: str) -> None:
     """
     with session.client() as client:
         client.delete_alert_channel(session.company, name)
-    session.output.summary({"channel": name, "removed": True}, f"{name} is told of nothing any more.")
+    session.output.summary({"channel": name, "removed": True}, f"{name} gets no more alerts.")
 
 
 def _fields(each: Alert) -> dict[str, Any]:

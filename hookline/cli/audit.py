@@ -1,5 +1,6 @@
 """`hookline audit`: who did what."""
 
+from itertools import islice
 from typing import Any
 
 import click
@@ -10,26 +11,27 @@ from hookline.cli.messages import cell, time_of
 from hookline.cli.options import Session, session_options
 from hookline.client import AuditEntry
 
+_MAX_PAGE = 1000
 _TITLES = ("TIME", "WHO", "ACTION", "SUBJECT", "DETAILS")
 
 
 @click.command()
-@click.option("--action", default="", metavar="NAME", help="Only what was this, such as EVENTS_EXPORTED.")
-@click.option("--limit", type=click.IntRange(min=1), metavar="COUNT", help="At most so many. Default: all.")
+@click.option("--action", default="", metavar="NAME", help="Only entries with this action, such as EVENTS_EXPORTED.")
+@click.option("--limit", type=click.IntRange(min=0), default=50, show_default=True, metavar="N", help="0: no limit.")
 @session_options
-def audit(session: Session, action: str, limit: int | None) -> None:
-    """Show who did what, the newest first: exports, erasures, and changes to tokens, endpoints, secrets, mappings,
-    sources and limits. The trail is only added to.
+def audit(session: Session, action: str, limit: int) -> None:
+    """Show who did what, newest first: exports, erasures, and changes to tokens, endpoints, secrets, mappings, sources,
+    schedules, alert channels and limits. The trail is only added to.
 
     \b
     Examples:
       hookline audit --company acme
       hookline audit --action EVENTS_EXPORTED --limit 20 --company acme
-      hookline audit --company acme --json | jq -r .actor | sort | uniq -c
+      hookline audit --limit 0 --company acme --json | jq -r .actor | sort | uniq -c
     """
     with session.client() as client:
-        entries = client.list_audit_entries(session.company, action, page_size=min(limit or 0, 1000))
-        shown = (entry for entry, _ in zip(entries, range(limit), strict=False)) if limit else entries
+        entries = client.list_audit_entries(session.company, action, page_size=min(limit or _MAX_PAGE, _MAX_PAGE))
+        shown = islice(entries, limit or None)
         if session.output.as_json:
             for each in shown:
                 session.output.record(_fields(each))

@@ -56,7 +56,7 @@ def create(session: Session, source: str, platform: str) -> None:
 @endpoint.command("list")
 @session_options
 def list_endpoints(session: Session) -> None:
-    """List the endpoints, revoked ones too, in the order of making. Of a token only its end is shown.
+    """List the endpoints, revoked ones too, in the order of making. Only the end of a token is shown.
 
     \b
     Examples:
@@ -79,7 +79,7 @@ def list_endpoints(session: Session) -> None:
 def rotate(session: Session, endpoint_id: str, keep_old: timedelta | None) -> None:
     """Give an endpoint a new token, and show its new URL. It is shown only now.
 
-    The old URL works on for a while, so that nothing is lost until the platform is told the new one; an older one ends
+    The old URL works on for a while, so nothing is lost until the platform is told the new one; an older one ends
     at once.
 
     \b

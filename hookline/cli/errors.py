@@ -24,7 +24,7 @@ RUN_FAILED, RUN_CANCELLED, SOURCE_FAULTY, RUN_INCOMPLETE, NOT_DELIVERED = 10, 11
 EXIT_STATUSES = """\b
 Exit status:
   0    fine
-  1    something here failed, such as a file
+  1    something here failed, such as a file; or you said no
   2    the command was not used as it should be
   3    the request was refused as invalid
   4    there is nothing of that id or name
@@ -39,7 +39,8 @@ Exit status:
   13   sync: the run is incomplete: the source gave less than it says it has
   14   alerts: the test was not delivered
   130  interrupted by Ctrl-C
-  141  the reader of our output went away"""
+  141  the reader of our output went away
+  143  ended by SIGTERM"""
 
 _KINDS: dict[type[HooklineError], tuple[str, int]] = {
     HooklineError: ("failed", LOCAL),

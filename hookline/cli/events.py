@@ -22,7 +22,7 @@ EVENT_TITLES = ("NUMBER", "OCCURRED", "TYPE", "SOURCE", "CUSTOMER", "PRODUCT", "
 @session_options
 @filter_options
 def list_events(session: Session, limit: int, payload: bool, order: Order | None, where: Filter | None) -> None:
-    """List events, newest first unless told otherwise.
+    """List events, newest first by default.
 
     \b
     Examples:
@@ -95,7 +95,8 @@ def mark(session: Session, event_ids: tuple[str, ...], status: str | None, error
 
 
 def event_fields(event: Event, payload: Any) -> dict[str, Any]:
-    """The event as JSON, with the payload unless that is None. Names and order are those of an export as JSON."""
+    """The event as JSON, with the payload unless that is None. Names and order are those of an export as JSON; there is
+    an `erase_time` only where a person's data was erased."""
     has_total = event.HasField("total")
     fields: dict[str, Any] = {
         "event_id": event.event_id,
@@ -114,6 +115,8 @@ def event_fields(event: Event, payload: Any) -> dict[str, Any]:
         "occurred_time": time_of(event, "occurred_time"),
         "received_time": time_of(event, "received_time"),
     }
+    if event.HasField("erase_time"):
+        fields["erase_time"] = time_of(event, "erase_time")
     if payload is not None:
         fields["payload"] = payload
     return fields

@@ -43,7 +43,14 @@ def _names(_context: click.Context, _option: click.Parameter, values: tuple[str,
     "--compression", type=click.Choice(get_args(Packing)), default="none", help="On the way only. Default: none."
 )
 @click.option("--resume", is_flag=True, help="Keep what has come if this breaks, and go on from there next time.")
-@click.option("--limit", type=click.IntRange(min=0), default=0, metavar="N", help="At most so many events.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="At most so many events; 0: no limit.",
+)
 @order_options
 @session_options
 @filter_options
@@ -64,8 +71,8 @@ def export(
     """Write events to a file or to standard output.
 
     The file is there only when it is whole and has been checked. To standard output, the exit status tells: unless it
-    is 0, what came is not everything. A connection that breaks is mended for as long as --patience says. Oldest first,
-    or newest first with --limit, unless told otherwise.
+    is 0, what came is not everything. A connection that breaks is mended for as long as --patience says. By default
+    oldest first, or newest first with --limit.
 
     \b
     Examples:

@@ -54,7 +54,7 @@ class Live:
         return True
 
     def view(self) -> View:
-        """The run as of now."""
+        """The current run."""
         run, counts, estimate = self._run, self._run.counts, self._estimate
         head = f"{run.source} {where(run)}".strip()
         if run.state == _WAITING:

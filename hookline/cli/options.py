@@ -67,13 +67,11 @@ def _token(_context: click.Context, _option: click.Parameter, file: Path | None)
 
 
 def _token_s_company(token: str | None) -> str:
-    """The company that the token names. Raises MissingParameter when none does."""
+    """The company that the token names. Raises UsageError when none does."""
     token = token or os.environ.get("HOOKLINE_TOKEN", "").strip()
     company = company_of(token)
     if company is None:
-        context = click.get_current_context()
-        [option] = [option for option in context.command.params if option.name == "company"]
-        raise click.MissingParameter(ctx=context, param=option)
+        raise click.UsageError("Whose? Give --company, or a token, which names its company.")
     return company
 
 
@@ -97,7 +95,7 @@ def session_options(command: Callable[..., Any]) -> Callable[..., Any]:
         metavar="ID",
         envvar="HOOKLINE_COMPANY",
         show_envvar=True,
-        help="Whose. Default: the token's.",
+        help="The company. Default: the one the token names.",
     )
     @click.option(
         "--ingest-address",
@@ -138,9 +136,12 @@ def session_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )
     @_file_option("--ca-file", "ca", "HOOKLINE_TLS_CA", "CAs to trust (PEM), in place of public ones.")
     @_file_option(
-        "--certificate-file", "certificate", "HOOKLINE_TLS_CERTIFICATE", "For servers that ask for one: a certificate,"
+        "--certificate-file",
+        "certificate",
+        "HOOKLINE_TLS_CERTIFICATE",
+        "Client certificate (PEM), for servers that require one.",
     )
-    @_file_option("--key-file", "key", "HOOKLINE_TLS_KEY", "and its key (PEM).")
+    @_file_option("--key-file", "key", "HOOKLINE_TLS_KEY", "Private key of the client certificate (PEM).")
     @click.option(
         "--patience",
         type=click.FloatRange(min=0),
@@ -191,8 +192,8 @@ def moment(value: str) -> datetime:
     """Reads a time of RFC 3339, or a date, which means its first moment in UTC."""
     try:
         read = datetime.fromisoformat(value)
-        return read if read.tzinfo else datetime.combine(date.fromisoformat(value), time(), UTC)
-    except ValueError:
+        return read.astimezone(UTC) if read.tzinfo else datetime.combine(date.fromisoformat(value), time(), UTC)
+    except (ValueError, OverflowError):
         raise click.BadParameter(
             f"{value!r} is neither a date like 2026-01-31 nor a time like 2026-01-31T12:00:00Z."
         ) from None

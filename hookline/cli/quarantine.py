@@ -1,6 +1,5 @@
 """`hookline quarantine`: what could not be understood."""
 
-import sys
 from collections import Counter
 from itertools import islice
 from typing import BinaryIO
@@ -8,6 +7,7 @@ from typing import BinaryIO
 import click
 
 from hookline.cli import previews
+from hookline.cli.agreeing import is_agreed
 from hookline.cli.errors import LOCAL, SET_ASIDE
 from hookline.cli.options import Session, session_options
 from hookline.cli.output import events
@@ -51,7 +51,7 @@ def quarantine() -> None:
 
 @quarantine.command("list")
 @click.option("--limit", type=click.IntRange(min=0), default=50, show_default=True, metavar="N", help="0: no limit.")
-@click.option("--discarded", is_flag=True, help="With those that were discarded.")
+@click.option("--discarded", is_flag=True, help="Include discarded ones.")
 @session_options
 @filter_options
 def list_quarantined(session: Session, where: QuarantineFilter, limit: int, discarded: bool) -> None:
@@ -116,10 +116,11 @@ def preview(session: Session, quarantine_id: str, mapping: BinaryIO | None) -> i
 @session_options
 @selection_options
 def retry(session: Session, selection: Selection) -> int:
-    """Try again what lies in quarantine, by the mappings of now: what IDS name, or what a filter means, or --all.
+    """Try again what lies in quarantine, by the current mappings: what IDS name, or what a filter means, or --all.
 
     What is understood is stored, once, and leaves the quarantine. With ids, discarded ones are tried too. Doing it
-    again is safe. With --json, one object for each. Exit status 6: some are still quarantined.
+    again is safe. Without ids and without a terminal it takes --yes. With --json, one object for each. Exit status 6:
+    some are still quarantined.
 
     \b
     Examples:
@@ -127,7 +128,7 @@ def retry(session: Session, selection: Selection) -> int:
       hookline quarantine retry --platform kirvano --company acme
       hookline quarantine retry --all --yes --company acme --json | jq -r 'select(.outcome == "quarantined").reason'
     """
-    if not _agreed(selection, "Retry"):
+    if not is_agreed(f"Retry {selection.words}?", yes=selection.is_agreed):
         return LOCAL
     outcomes, reasons, named = Counter[str](), Counter[str](), list[str]()
     with session.client() as client, session.output.progress("Retrying") as advance:
@@ -164,14 +165,14 @@ def discard(session: Session, selection: Selection, why: str) -> int:
     """Put what lies in quarantine out of sight: what IDS name, or what a filter means, or --all.
 
     Nothing is deleted: `hookline quarantine list --discarded` shows it, and it can be retried by its id. With --json,
-    one object for each that was not out of sight before.
+    one object for each that was not out of sight before. Without ids and without a terminal it takes --yes.
 
     \b
     Examples:
       hookline quarantine discard 0198c1c4-7d9e-7cc0-8000-5c1f0e6d7a10 --why "not ours" --company acme
-      hookline quarantine discard --source shop-1 --reason JSON_MALFORMED --why "a scanner" --company acme
+      hookline quarantine discard --source shop-1 --reason JSON_MALFORMED --why "a scanner" --yes --company acme
     """
-    if not _agreed(selection, "Discard"):
+    if not is_agreed(f"Discard {selection.words}?", yes=selection.is_agreed):
         return LOCAL
     done = 0
     with session.client() as client, session.output.progress("Discarding") as advance:
@@ -211,11 +212,3 @@ def conflicts(session: Session, event_id: str, limit: int) -> None:
                 session.output.record(conflict_fields(each))
         else:
             session.output.table(CONFLICT_TITLES, (conflict_row(each) for each in listed))
-
-
-def _agreed(selection: Selection, verb: str) -> bool:
-    """Whether it is to be done: where many are meant, a person at a terminal is asked."""
-    if selection.is_agreed or not sys.stdin.isatty() or click.confirm(f"{verb} {selection.words}?", err=True):
-        return True
-    click.echo("Nothing was done.", err=True)
-    return False

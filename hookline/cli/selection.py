@@ -27,7 +27,8 @@ class Selection:
     @property
     def words(self) -> str:
         """What is meant, for a person to agree to."""
-        assert isinstance(self.which, QuarantineFilter)
+        if not isinstance(self.which, QuarantineFilter):
+            return ", ".join(self.which)
         where = (("source", self.which.source), ("platform", self.which.platform), ("reason", self.which.reason))
         given = " and ".join(f"{name} {value}" for name, value in where if value)
         return f"everything in quarantine of {given}" if given else "everything in quarantine"

@@ -40,7 +40,7 @@ def put(session: Session, source: str, file: BinaryIO | None, keep_old: timedelt
     """Store the secret that webhooks of SOURCE are signed with, as the platform shows it.
 
     From now on what comes to an endpoint of SOURCE must be signed by it, where the platform's mapping says how. The
-    secret before is good for a while. Other users of a machine can see a command's arguments, so that the secret is no
+    secret before stays valid for a while. Other users of a machine can see a command's arguments, so the secret is no
     argument. It is kept encrypted, and never given back.
 
     \b

@@ -35,7 +35,7 @@ def _limit_options(command: _Command) -> _Command:
         "--look-back",
         type=duration,
         metavar="TIME",
-        help="How far before what was read last a run begins, for what is listed late; at most 30d. Default: 1h.",
+        help="How far a run reaches back before the last event read, to catch late listings; at most 30d. Default: 1h.",
     )
     run_deadline = click.option(
         "--run-deadline",
@@ -90,7 +90,7 @@ def add(
 ) -> None:
     """Add the source NAME, which should be the source of its events that come by webhook.
 
-    Other users of a machine can see a command's arguments, so that the credential is no argument. It is a token; or
+    Other users of a machine can see a command's arguments, so the credential is no argument. It is a token; or
     "user:password" for platforms with basic authentication, or "client_id:client_secret" for those with OAuth 2. It is
     kept encrypted, and never given back. Nothing is pulled yet.
 
@@ -118,7 +118,9 @@ def add(
 
 @source.command()
 @click.argument("name")
-@click.option("--base-url", metavar="URL", help="Where the platform's API is.")
+@click.option(
+    "--base-url", metavar="URL", help="Where the platform's API is. Of another server: with the credential for it."
+)
 @click.option(
     "--credential-file",
     type=click.File("rb"),
@@ -146,7 +148,9 @@ def update(
     look_back: timedelta | None,
     run_deadline: timedelta | None,
 ) -> None:
-    """Change what is given of the source NAME, and leave the rest. Runs under way go on with what they began with.
+    """Change what is given of the source NAME, and leave the rest.
+
+    A change holds for runs that begin afterwards, and from the next attempt on for runs under way.
 
     \b
     Examples:
@@ -208,7 +212,9 @@ def list_sources(session: Session) -> None:
 @click.argument("name")
 @session_options
 def remove(session: Session, name: str) -> None:
-    """Remove the source NAME with its schedule and its runs' history. Its events stay.
+    """Remove the source NAME with its schedule, its runs' history and its alerts. Its events stay.
+
+    Not while a run of it is active or waits behind one: cancel them all first.
 
     \b
     Examples:

@@ -38,7 +38,7 @@ def sync() -> None:
 def status(session: Session) -> None:
     """Show how the syncs of each source stand.
 
-    The lag is how long ago everything older had been pulled: since the last run that succeeded began.
+    The lag is the time since what the platform lists was last stored without a gap.
 
     \b
     Examples:

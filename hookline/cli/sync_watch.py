@@ -21,7 +21,7 @@ _MAX_DAYS_BACK = 3650
     "--days-back",
     type=click.IntRange(1, _MAX_DAYS_BACK),
     metavar="N",
-    help="From how long ago on. Default: from where the history was read up to, less the look-back, or 30 days.",
+    help="Start this many days ago. Default: where the history was read up to, less the look-back; or 30 days ago.",
 )
 @click.option("--from", "start", type=moment, metavar="TIME", help="Instead: from then on; RFC 3339, or a date (UTC).")
 @click.option(

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 
 from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
@@ -18,19 +19,29 @@ from hookline.cli.output import Advance, View, percent, printable
 
 _PADDING = 2
 _INDENTED = (0, 0, 0, 2)
+_BLOCK = 1000
+"""Rows that are held, and shown as a table: there may be millions."""
 _LEAST = 8
 """Columns of characters that are left to what is broken into lines."""
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Prints a table on stdout. Cells are shown as they are, not read as markup."""
-    console, known = Console(), list(rows)
-    widths = [max(map(cell_len, column)) for column in zip(titles, *known, strict=True)]
+    """Prints a table on stdout; after many rows another one, titles and all. Cells are shown as they are, not read as
+    markup."""
+    console, left = Console(), iter(rows)
+    block = list(islice(left, _BLOCK))
+    _print(console, titles, block)
+    while block := list(islice(left, _BLOCK)):
+        _print(console, titles, block)
+
+
+def _print(console: Console, titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(map(cell_len, column)) for column in zip(titles, *rows, strict=True)]
     whole = _kept_whole(titles, widths, console.width)
     shown = Table(box=None, header_style="bold", pad_edge=False)
     for title in titles:
         shown.add_column(title, overflow="fold", no_wrap=title in whole)
-    for row in known:
+    for row in rows:
         shown.add_row(*(Text(cell) for cell in row))
     console.print(shown)
 

@@ -38,7 +38,7 @@ class ExportCalls(Calls):
 
         A stream that breaks, or brings what is not right, is asked for again from the last good piece on, with the
         client's patience; the file is the same to the last byte. Raises IncompleteExport when something stays missing
-        or wrong, and when the server can't go on, of reason EXPORT_NOT_RESUMABLE: then it has to begin anew.
+        or wrong, and when the server can't go on, of reason EXPORT_NOT_RESUMABLE: then it has to start over.
         """
         request = export_request.stream_request(company, format, where, options)
         return self._pieces(ExportJob(request, self._export_service), progress)

@@ -24,7 +24,7 @@ class PrivacyCalls(Calls):
         one says `done`. With `dry_run` only counts. At least one of `email` and `document` is needed: whatever holds
         one of them is the person's. There is no way back.
 
-        Happens as the iterator is read. After a break it begins anew, which does no harm; the counts then begin anew,
+        Happens as the iterator is read. After a break it starts over, which does no harm; the counts then start over,
         too.
         """
         request = EraseSubjectRequest(company_id=company, email=email, document=document, dry_run=dry_run)

@@ -81,9 +81,11 @@ class SyncCalls(Calls):
         look_back: timedelta | None = None,
         run_deadline: timedelta | None = None,
     ) -> Source:
-        """Changes what is given of a source, and leaves the rest; runs under way go on with what they began with.
+        """Changes what is given of a source, and leaves the rest. A change holds for runs that begin afterwards, and
+        from the next attempt on for runs under way.
 
-        `parameters` are all of them: those left out are removed. Raises InvalidRequest when nothing is given.
+        `parameters` are all of them: those left out are removed. A `base_url` of another scheme, host or port takes the
+        credential, too. Raises InvalidRequest when nothing is given.
         """
         request = runs.update_source(
             company,
@@ -107,10 +109,10 @@ class SyncCalls(Calls):
         return self._call(self._sync_service, self._sync_stub.ListSources, request).sources
 
     def delete_source(self, company: str, source: str) -> None:
-        """Removes a source with its schedule and its runs' history; its events stay.
+        """Removes a source with its schedule, its runs' history and its alerts; its events stay.
 
-        Raises InvalidRequest while a run of it is active. Raises NotFound when there is none of that name; also when
-        this very call removed it, but the answer did not get through.
+        Raises InvalidRequest while a run of it is active or waits behind one. Raises NotFound when there is none of
+        that name; also when this very call removed it, but the answer did not get through.
         """
         request = DeleteSourceRequest(company_id=company, source=source)
         self._call(self._sync_service, self._sync_stub.DeleteSource, request)
@@ -144,7 +146,7 @@ class SyncCalls(Calls):
     def pause_schedule(self, company: str, source: str) -> Source:
         """Pauses a source's schedule, keeping its settings. A run under way goes on.
 
-        Raises InvalidRequest, of reason SCHEDULE_NOT_FOUND, when it has none.
+        Raises NotFound, of reason SCHEDULE_NOT_FOUND, when it has none.
         """
         request = PauseScheduleRequest(company_id=company, source=source)
         return self._call(self._sync_service, self._sync_stub.PauseSchedule, request).source

@@ -135,7 +135,10 @@ class MissingPackage(HooklineError):
     """Something here needs a package that is not installed; an extra of hookline brings it along."""
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"This needs the package {package}: pip install 'hookline[{extra}]' brings it along.")
+        super().__init__(
+            f"This needs the package {package}: `pip install {package.partition('.')[0]}` brings it, and so does the "
+            f"extra [{extra}] of Hookline's wheel."
+        )
         self.package, self.extra = package, extra
 
     def __reduce__(self) -> tuple[type["MissingPackage"], tuple[str, str]]:

@@ -20,7 +20,7 @@ BATCH_BYTES = 4 * 1024 * 1024
 ROW_GROUP_BYTES = 64 * 1024 * 1024
 """Of columns in memory, after which a row group is written."""
 _DIGITS, _DECIMALS = 38, 18
-_TIMES = ("occurred_time", "received_time")
+_TIMES = ("occurred_time", "received_time", "erase_time")
 
 
 class ParquetFile:

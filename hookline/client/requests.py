@@ -40,6 +40,8 @@ CHANNEL_OPTIONS: Sequence[tuple[str, int]] = (
     # Notices within a minute that the peer is gone without a word; only while a call is under way.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    # What it really waits for the answer to a ping: a minute, where this is not said.
+    ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.http2.max_pings_without_data", 0),
     # gRPC refuses calls while it waits to connect anew; by default that grows to two minutes, past all patience.
     ("grpc.initial_reconnect_backoff_ms", 200),

@@ -34,11 +34,13 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
         # With random reads as dear as PostgreSQL has them by itself, it would read a page of some size in the table's
         # order and sort it: that takes longer than the index's order, and gives nothing before the last row is read.
         await open_pool(settings, settings.export_connections, random_page_cost="1.1") as exports,
-        aclosing(Cache(settings.redis_url)) as cache,
+        aclosing(Cache(settings.redis_url, settings.required_secret_key)) as cache,
         AsyncExitStack() as stack,
     ):
         async with queries.acquire() as connection:
             await check_migrated(connection)
+        # A summary may have to read the whole log: lists and searches always find connections that no summary has.
+        sums = Turns(max(1, settings.database_connections // 4))
         limiter = await stack.enter_async_context(limits.opened(settings, queries))
 
         def register(grpc_server: grpc.aio.Server) -> None:
@@ -46,7 +48,7 @@ async def main(settings: Settings, stopping: asyncio.Event) -> None:
             export_service_pb2_grpc.add_ExportServiceServicer_to_server(servicer, grpc_server)
             audit_service_pb2_grpc.add_AuditServiceServicer_to_server(AuditServicer(queries), grpc_server)
             event_query_service_pb2_grpc.add_EventQueryServiceServicer_to_server(
-                EventQueryServicer(queries, cache, Tails(queries, stopping)), grpc_server
+                EventQueryServicer(queries, sums, cache, Tails(queries, stopping)), grpc_server
             )
 
         names = [
@@ -70,6 +72,8 @@ async def open_pool(settings: Settings, connections: int, **server_settings: str
         # A page is a few milliseconds of work: compiling it, or starting workers for it, takes longer.
         jit="off",
         max_parallel_workers_per_gather="0",
+        # A call that is given up lets go of its connection; PostgreSQL would notice only when it has something to send.
+        client_connection_check_interval="500ms",
         **server_settings,
     )
 

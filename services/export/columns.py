@@ -40,6 +40,7 @@ FIELDS = {
     "status_error": Kind.TEXT,
     "occurred_time": Kind.TIME,
     "received_time": Kind.TIME,
+    "erase_time": Kind.TIME,
     "payload": Kind.PAYLOAD,
 }
 PORTUGUESE = {
@@ -58,6 +59,7 @@ PORTUGUESE = {
     "status_error": "Erro",
     "occurred_time": "Ocorrido em",
     "received_time": "Recebido em",
+    "erase_time": "Apagado em",
     "payload": "Conteúdo",
 }
 USUAL_CSV = (

@@ -157,4 +157,6 @@ def from_event(company_id: str, event: Event) -> events_pb2.Event:
         message.total.currency = event.currency or ""
     message.occurred_time.FromDatetime(event.occurred_time)
     message.received_time.FromDatetime(event.received_time)
+    if event.erase_time is not None:
+        message.erase_time.FromDatetime(event.erase_time)
     return message

@@ -43,6 +43,11 @@ class Filter(msgspec.Struct, frozen=True):
         return self.types is not None or self.sources is not None
 
     @property
+    def has_occurred(self) -> bool:
+        """Whether it names a time that events occurred in: another order than the log's."""
+        return self.occurred_start is not None or self.occurred_end is not None
+
+    @property
     def is_search(self) -> bool:
         """Whether it asks for what only the indexes on payload and words lead to."""
         return self.payload_contains is not None or self.customer is not None or self.text is not None

@@ -13,17 +13,16 @@ from google.protobuf.message import DecodeError
 
 from hookline.export.v1.event_query_service_pb2 import ListEventsResponse
 from services.export.cache import Cache
-from services.export.store import Mark
+from services.export.store import Moment
 
 
 async def remembered(
-    cache: Cache, company_id: str, mark: Mark, request: Any, read: Callable[[], Awaitable[ListEventsResponse]]
+    cache: Cache, company_id: str, moment: Moment, request: Any, read: Callable[[], Awaitable[ListEventsResponse]]
 ) -> ListEventsResponse:
-    """The first page that `request`, all that it depends on beside the mark, is answered with: as it was at that mark
-    when someone has asked before, else read now. A list without events is not worth remembering."""
-    asked = hashlib.sha256(msgspec.json.encode(request)).hexdigest()
-    moment = f"{mark.erasure_epoch}.{mark.last_sequence}.{mark.last_change}"
-    key = f"page:1:{company_id}:{moment}:{asked}"
+    """The first page that `request`, all that it depends on beside the moment, is answered with: as it was then when
+    someone has asked before, else read now. A list without events is not worth remembering."""
+    asked = hashlib.sha256(msgspec.json.encode([moment, request])).hexdigest()
+    key = f"page:2:{company_id}:{asked}"
     if (kept := await cache.get(key)) and (page := _read(kept)):
         return page
     page = await read()

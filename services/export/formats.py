@@ -8,9 +8,9 @@ from enum import Enum
 
 from services.export.columns import USUAL_CSV, USUAL_JSON, Column, columns
 
-VERSION = 2
-"""Of the bytes that the same events come to. To be raised with any change of them: an export that began with another
-version can't be resumed."""
+VERSION = 3
+"""Of the bytes that the same events come to, and of what a resume token holds. To be raised with any change of them: an
+export that began with another version can't be resumed."""
 _BYTE_ORDER_MARK = "\ufeff".encode()
 
 

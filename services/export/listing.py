@@ -4,14 +4,16 @@ from collections.abc import Sequence
 
 import msgspec
 
-from services.export import search
+from services.export import search, store
 from services.export.filters import Filter
 from services.export.store import Event, Span
-from services.export.walking import Gathered
+from services.export.walking import MAX_INDEXED, Gathered, part
 from shared.db import Connection
 
 # Events of the log that one call looks through.
 MAX_SPAN = 20_000
+# Events that occurred in a time, where it is gone on among them: of more, each call finds some along the log.
+MAX_OCCURRED = 3_000
 MAX_PAYLOAD_BYTES = 8 * 1024 * 1024
 
 
@@ -35,7 +37,11 @@ async def read_page(
     connection: Connection, company_id: str, which: Filter, walk: Walk, page_size: int, *, with_payload: bool
 ) -> Page:
     """At most `page_size` events; fewer, even none, when the part of the log that a call looks through has no more."""
-    left = Span(0, walk.at) if walk.down else Span(walk.at, walk.mark)
+    whole = Span(0, walk.at) if walk.down else Span(walk.at, walk.mark)
+    # What was received before or after the filter's time is dealt with by that.
+    left = await store.received_part(connection, company_id, whole, which)
+    if left.after >= left.upto:
+        return Page([], whole)
     gathered = Gathered(
         connection, company_id, which, left, walk.down, page_size, MAX_PAYLOAD_BYTES if with_payload else None
     )
@@ -45,7 +51,27 @@ async def read_page(
         await gathered.follow()
     else:
         await gathered.walk(max(MAX_SPAN, page_size))
-    return Page(gathered.events, gathered.seen)
+    if which.has_occurred and not gathered.is_done:
+        await _take_occurred(gathered)
+    seen = gathered.seen
+    if walk.down:
+        return Page(gathered.events, Span(whole.after if seen.after == left.after else seen.after, whole.upto))
+    return Page(gathered.events, Span(whole.after, whole.upto if seen.upto == left.upto else seen.upto))
+
+
+async def _take_occurred(gathered: Gathered) -> None:
+    """Goes on along the index on the time of occurring, wherever in the log that leads to: to all there is, if that is
+    not too much."""
+    all_of_them = await store.find_occurred(
+        gathered.connection, gathered.company_id, gathered.which, gathered.down, MAX_OCCURRED
+    )
+    if all_of_them is None:
+        return
+    left = gathered.left
+    found = [one for one in all_of_them if left.after < one.sequence <= left.upto]
+    most = max(MAX_INDEXED, gathered.room)
+    reached = part(left, gathered.down, to=found[most - 1].sequence) if len(found) > most else left
+    await gathered.take(found[:most], reached)
 
 
 def older(walk: Walk, seen: Span) -> Walk | None:

@@ -11,6 +11,7 @@ from services.export.cache import Cache
 from services.export.first_pages import remembered
 from services.export.listing import Walk, newer, older, read_page
 from services.export.summaries import MAX_ROWS, TooManyGroupsError
+from services.export.turns import Turns
 from services.export.watching import Tails
 from shared import db, page_tokens, requests
 from shared.errors import EventNotFound, InvalidField, SequenceOutOfRange, Violation
@@ -23,10 +24,11 @@ _VIEWS = {pb.EVENT_VIEW_UNSPECIFIED: False, pb.EVENT_VIEW_BASIC: False, pb.EVENT
 
 
 class EventQueryServicer(event_query_service_pb2_grpc.EventQueryServiceServicer):
-    """See protos/hookline/export/v1/event_query_service.proto."""
+    """See protos/hookline/export/v1/event_query_service.proto. `sums` are the turns at reading for a summary."""
 
-    def __init__(self, pool: db.Pool, cache: Cache, tails: Tails) -> None:
+    def __init__(self, pool: db.Pool, sums: Turns, cache: Cache, tails: Tails) -> None:
         self._pool = pool
+        self._sums = sums
         self._cache = cache
         self._tails = tails
 
@@ -63,11 +65,11 @@ class EventQueryServicer(event_query_service_pb2_grpc.EventQueryServiceServicer)
         if walk is not None:
             return await read(walk)
         async with db.acquired(self._pool) as connection:
-            mark = await store.mark(connection, company_id)
-        first = Walk(mark.last_sequence, mark.last_sequence if newest_first else 0, down=newest_first)
+            moment = await store.moment(connection, company_id)
+        first = Walk(moment.last_sequence, moment.last_sequence if newest_first else 0, down=newest_first)
         if with_payload:
             return await read(first)
-        return await remembered(self._cache, company_id, mark, (*tie, page_size), lambda: read(first))
+        return await remembered(self._cache, company_id, moment, (*tie, page_size), lambda: read(first))
 
     async def SummarizeEvents(self, request: pb.SummarizeEventsRequest, context: Context) -> pb.SummarizeEventsResponse:
         company_id, question = summary_request.read(request)
@@ -75,7 +77,8 @@ class EventQueryServicer(event_query_service_pb2_grpc.EventQueryServiceServicer)
             async with db.acquired(self._pool) as connection:
                 await conversion.check_zone(connection, question.time_zone)
         try:
-            return summary_request.answer(await summaries.summarize(self._pool, self._cache, company_id, question))
+            summary = await summaries.summarize(self._pool, self._sums, self._cache, company_id, question)
+            return summary_request.answer(summary)
         except TooManyGroupsError:
             raise InvalidField(Violation("group_by", f"gives more than {MAX_ROWS} groups; ask for fewer")) from None
 

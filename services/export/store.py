@@ -18,6 +18,7 @@ from shared.statements import Statements
 _sql = Statements("services.export")
 # Less than it takes PostgreSQL to fill the socket's buffer, so that it never waits.
 GATHER_SECONDS = 0.001
+GATHERED_PART = 0.9
 # What stands for something that no parameter can be.
 _ASCENDING, _DESCENDING = "ORDER BY e.sequence ASC", "ORDER BY e.sequence DESC"
 _COLUMNS, _PAGE = "e.event_id AS columns", "SELECT 1 AS page"
@@ -57,6 +58,7 @@ class Event(msgspec.Struct, frozen=True):
     status_error: str | None
     occurred_time: datetime
     received_time: datetime
+    erase_time: datetime | None
     payload: bytes | None
 
 
@@ -150,8 +152,8 @@ def page_query(
     return PageQuery(rows, delimiter="\x02", quote="\x01")
 
 
-async def copy_page(connection: Connection, query: PageQuery, max_bytes: int | None) -> Page:
-    """Reads a page.
+async def copy_page(connection: Connection, query: PageQuery, max_bytes: int | None, expected_bytes: int) -> Page:
+    """Reads a page. What it may be expected to come to, makes it no other, only faster.
 
     Raises PageTooLargeError when it comes to more than `max_bytes`. After any error the connection is good for nothing
     more.
@@ -166,8 +168,9 @@ async def copy_page(connection: Connection, query: PageQuery, max_bytes: int | N
             raise PageTooLargeError
         pieces.append(piece)
         # PostgreSQL writes 8 KiB at a time. asyncpg reads on only after this, and then all that has come by then: one
-        # wake-up for what would be ten.
-        await asyncio.sleep(GATHER_SECONDS)
+        # wake-up for what would be ten. Not near the end: nothing comes after it that it would be worth waiting for.
+        if size < expected_bytes * GATHERED_PART:
+            await asyncio.sleep(GATHER_SECONDS)
 
     status: str = await connection.copy_from_query(
         query.text, output=keep, format="csv", delimiter=query.delimiter, quote=query.quote
@@ -355,8 +358,8 @@ async def received_part(connection: Connection, company_id: str, span: Span, whi
 
 
 async def occurred_part(connection: Connection, company_id: str, span: Span, which: Filter) -> Span:
-    """The part of a span that holds all its events that occurred in the filter's time, and others. The more there are of
-    them, the longer it takes."""
+    """The part of a span that holds all its events that occurred in the filter's time, and others. The more there are,
+    the longer it takes."""
     [row] = await _sql.fetch(
         connection,
         "occurred_bounds",

@@ -1,10 +1,12 @@
 """Counts and totals of a company's log, kept up as the log grows.
 
 The log is only appended to, so a summary of it up to a point and one of what came after it add up to a summary of the
-whole. What was worked out last is cached with its point; only what came since is read.
+whole. What was worked out last is cached with its point; only what came since is read, and of that only the part that
+was received, or occurred, in the time asked for.
 """
 
 import hashlib
+import uuid
 from collections.abc import Iterable, Sequence
 from decimal import Context, Decimal
 from enum import StrEnum
@@ -15,11 +17,12 @@ from services.export import store
 from services.export.cache import Cache
 from services.export.filters import Filter
 from services.export.store import Mark, Span, SummaryRow
+from services.export.turns import Turns
 from shared import db
 
 MAX_ROWS = 10_000
-# Events that one statement adds up. What is done by then stays done when the caller's time runs out.
-SPAN = 500_000
+# Events that one statement adds up, in one turn. What is done by then stays done when the caller's time runs out.
+SPAN = 200_000
 _EXACT = Context(prec=1_000)
 
 
@@ -43,32 +46,50 @@ class Question(msgspec.Struct, frozen=True):
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """A company's rows, one for each group and currency, as of an event of its log."""
+    """A company's rows, one for each group and currency, as of an event of its log: by its number, and by its id, which
+    is another one in a log that has been restored to an earlier point and has grown since. None: not asked for yet."""
 
-    last_sequence: int
-    rows: Sequence[SummaryRow]
+    last_sequence: int = 0
+    rows: Sequence[SummaryRow] = ()
+    last_event_id: uuid.UUID | None = None
 
 
 class TooManyGroupsError(Exception):
     """There are more groups than anyone looks at."""
 
 
-async def summarize(pool: db.Pool, cache: Cache, company_id: str, question: Question) -> Summary:
-    """The summary as of now. Raises TooManyGroupsError, and DatabaseUnavailable when the database is lost."""
+async def summarize(pool: db.Pool, turns: Turns, cache: Cache, company_id: str, question: Question) -> Summary:
+    """The summary as of now. Reads in turns. Raises TooManyGroupsError, and DatabaseUnavailable when the database is
+    lost."""
+    which = question.filter
     async with db.acquired(pool) as connection:
         mark = await store.mark(connection, company_id)
     key = _key(company_id, mark, question)
-    summary = _read(await cache.get(key))
-    if summary is None or summary.last_sequence > mark.last_sequence:
-        # Nothing is cached, or it is of a log that has been restored to an earlier point since.
-        summary = Summary(0, [])
+    summary = _read(await cache.get(key)) or Summary()
+    async with db.acquired(pool) as connection:
+        if summary.last_sequence and (
+            summary.last_sequence > mark.last_sequence
+            or summary.last_event_id != await store.event_id_at(connection, company_id, summary.last_sequence)
+        ):
+            # It is of a log that has been restored to an earlier point since.
+            summary = Summary()
+        left = Span(summary.last_sequence, mark.last_sequence)
+        within = await store.received_part(connection, company_id, left, which)
+    if which.has_occurred and within.upto - within.after > SPAN:
+        async with turns.of(company_id), db.acquired(pool) as connection:
+            within = await store.occurred_part(connection, company_id, within, which)
+    at = within.after
     while summary.last_sequence < mark.last_sequence:
-        span = Span(summary.last_sequence, min(mark.last_sequence, summary.last_sequence + SPAN))
-        async with db.acquired(pool) as connection:
+        span = Span(at, min(within.upto, at + SPAN))
+        at = span.upto
+        # Behind the part there is nothing to add.
+        reached = mark.last_sequence if at == within.upto else at
+        async with turns.of(company_id), db.acquired(pool) as connection:
             rows = await store.summarize(
-                connection, company_id, span, question.filter, question.group_by, question.time_zone, MAX_ROWS + 1
+                connection, company_id, span, which, question.group_by, question.time_zone, MAX_ROWS + 1
             )
-        summary = Summary(span.upto, _added(summary.rows, rows))
+            event_id = await store.event_id_at(connection, company_id, reached)
+        summary = Summary(reached, _added(summary.rows, rows), event_id)
         if len(summary.rows) > MAX_ROWS:
             raise TooManyGroupsError
         await cache.put(key, msgspec.msgpack.encode(summary))
@@ -77,7 +98,7 @@ async def summarize(pool: db.Pool, cache: Cache, company_id: str, question: Ques
 
 def _key(company_id: str, mark: Mark, question: Question) -> str:
     asked = hashlib.sha256(msgspec.json.encode(question)).hexdigest()
-    return f"summary:1:{company_id}:{mark.erasure_epoch}:{asked}"
+    return f"summary:2:{company_id}:{mark.erasure_epoch}:{asked}"
 
 
 def _read(cached: bytes | None) -> Summary | None:

@@ -41,7 +41,6 @@ async def run(chosen: argparse.Namespace, settings: Settings) -> int:
     pool = await db.open_pool(settings.required_database_url, 1, statement_timeout="30s")
     async with pool, pool.acquire() as connection:
         await check_migrated(connection)
-        chosen.database_url = settings.required_database_url
         await chosen.run(connection, chosen, Output(as_json=chosen.json, quiet=False))
     return 0
 

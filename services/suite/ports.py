@@ -1,6 +1,7 @@
 """Ports of this machine: finding free ones, and making sure that those wanted are free."""
 
 import errno
+import itertools
 import secrets
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -12,12 +13,15 @@ from shared.sockets import listening
 # Below the ranges that systems give to outgoing connections (Linux from 32768, macOS from 49152): nothing else takes
 # such a port between our finding it free and its use.
 _FIRST, _LAST = 20000, 32000
+# One after the other from anywhere, so that who asks for several, before the first is listened on, gets different ones.
+_asked = itertools.count(secrets.randbelow(_LAST - _FIRST))
 
 
 def free_address(host: str = "127.0.0.1") -> str:
-    """An address of `host` that no one listens on at this moment, for tests and the demo."""
+    """An address of `host` that no one listens on at this moment, for tests and the demo. No process gets one twice,
+    until it has had all."""
     while True:
-        address = f"{host}:{_FIRST + secrets.randbelow(_LAST - _FIRST)}"
+        address = f"{host}:{_FIRST + next(_asked) % (_LAST - _FIRST)}"
         try:
             with listening(address):
                 return address

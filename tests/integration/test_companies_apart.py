@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from shared.auth import Scope
+from shared.auth import RULES, Scope
 from shared.db import Connection
 from tests.in_process import exporting, ingesting
 from tests.sync_in_process import syncing, valkey
@@ -15,7 +15,8 @@ from tests.tokens import token_of
 from tests.two_companies import Company, Found, Load
 
 SEEDS = range(3)
-CALLERS, CALLS = 8, 60
+CALLERS, CALLS = 8, 100
+METHODS = {name.partition("/")[2] for name in RULES if name.startswith("hookline.")}
 
 
 async def make_source(connection: Connection, company: Company) -> None:
@@ -52,6 +53,7 @@ async def test_no_byte_of_one_appears_in_the_other_s_answers(
             loads.append(Load(rng, me, other, found, (ingest, export, pulling)))
         await asyncio.gather(*(load.run(CALLS) for load in loads))
     said = sum((load.said for load in loads), Counter[str]())
+    assert set().union(*(load.tried for load in loads)) == METHODS
     # It was not for nothing: each got its own, and each kind of wall was run into.
     assert all(each.answers > 20 for each in companies)
     assert said["OK"] > CALLERS * CALLS / 4

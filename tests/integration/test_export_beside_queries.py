@@ -1,6 +1,7 @@
 """Exports take nothing from lists and searches, however many there are, and whether or not anyone reads them."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 from hookline.export.v1.event_query_service_pb2 import GROUPING_TYPE, SummarizeEventsRequest
@@ -13,12 +14,12 @@ from tests.waiting import eventually
 
 
 async def test_a_crowd_of_exports_stalled_and_live(
-    ingest: Ingesting, connection: Connection, database_url: str
+    ingest: Ingesting, connection: Connection, database_url: str, tmp_path: Path
 ) -> None:
     await fill(ingest.stub)
-    listed, exports = await check_crowd(ingest.stub, connection, database_url)
-    assert listed >= 60
-    assert exports >= 4
+    crowded = await check_crowd(ingest.stub, connection, database_url, tmp_path)
+    assert crowded.lists >= 60
+    assert crowded.exports >= 4
 
 
 async def test_queries_have_connections_of_their_own(

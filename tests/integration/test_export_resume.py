@@ -10,8 +10,10 @@ import pytest
 from hookline.events.v1 import events_pb2
 from hookline.export.v1 import export_service_pb2 as pb
 from hookline.ingest.v1.ingest_service_pb2 import MarkEventsRequest
+from services.export import formats, store
+from services.export.store import Page, PageQuery
 from shared.db import Connection
-from tests.exports import CSV, JSON, NDJSON, exported
+from tests.exports import CSV, JSON, NDJSON, exported, read
 from tests.in_process import Exporting, Ingesting, exporting
 from tests.refusals import refused
 from tests.samples import grapfy, send
@@ -123,8 +125,102 @@ async def test_a_token_of_a_server_that_wrote_the_format_in_another_way(
     await fill(ingest, 0, 1000)
     request = pb.ExportEventsRequest(company_id="acme", format=NDJSON)
     with monkeypatch.context() as older:
-        older.setattr("services.export.resuming.VERSION", 1)
+        older.setattr("services.export.resuming.VERSION", 2)
         parts = [part async for part in export.export.ExportEvents(request)]
     request.resume_token = parts[1].chunk.resume_token
     refusal = await refused(export.export.ExportEvents(request))
     assert (refusal.reason, refusal.metadata) == ("EXPORT_NOT_RESUMABLE", {"cause": "format_changed"})
+
+
+ERASED = "UPDATE hookline.events SET customer_name = NULL, payload = '{}' WHERE sequence % 10 = 0"
+
+
+async def test_what_is_erased_while_an_export_is_being_resumed(
+    ingest: Ingesting, export: Exporting, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(ingest, 0, 3000)
+    request = pb.ExportEventsRequest(company_id="acme", format=NDJSON)
+    parts = [part async for part in export.export.ExportEvents(request)]
+    copy_page = store.copy_page
+
+    async def erased_before(reading: Connection, query: PageQuery, max_bytes: int | None, expected: int) -> Page:
+        # The mark has been looked at. Without the epoch: that is looked at only when a call begins.
+        await connection.execute(ERASED)
+        return await copy_page(reading, query, max_bytes, expected)
+
+    monkeypatch.setattr(store, "copy_page", erased_before)
+    request.resume_token = parts[2].chunk.resume_token
+    refusal = await refused(export.export.ExportEvents(request))
+    assert (refusal.reason, refusal.metadata) == ("EXPORT_NOT_RESUMABLE", {"cause": "log_changed"})
+
+
+@pytest.mark.parametrize("grown_by", [0, 100, 2500])
+async def test_a_log_that_was_restored_is_not_gone_on_with(
+    ingest: Ingesting, export: Exporting, connection: Connection, grown_by: int
+) -> None:
+    await fill(ingest, 0, 3000)
+    request = pb.ExportEventsRequest(company_id="acme", format=NDJSON, filter=FILTER)
+    parts = [part async for part in export.export.ExportEvents(request)]
+    request.resume_token = parts[3].chunk.resume_token
+    # As it was after 1,000 events.
+    for table in ("events", "unprocessed"):
+        await connection.execute(f"DELETE FROM hookline.{table} WHERE sequence > 1000")
+    await connection.execute(
+        "DELETE FROM hookline.event_keys WHERE event_id NOT IN (SELECT event_id FROM hookline.events)"
+    )
+    await connection.execute("UPDATE hookline.companies SET last_sequence = 1000")
+    await fill(ingest, 5000, grown_by)
+    refusal = await refused(export.export.ExportEvents(request))
+    assert (refusal.reason, refusal.metadata) == ("EXPORT_NOT_RESUMABLE", {"cause": "log_changed"})
+
+
+GOLDEN = (
+    3,
+    {
+        "csv": "ce0a8c13b3addeb9",
+        "csv for Excel": "102bcf59536d9d02",
+        "csv for Excel in Portuguese": "51fc786f02518d31",
+        "json": "a8c9b879d42b2e51",
+        "json, newest first": "18f37b9de0bb6396",
+        "ndjson": "85208e5d979bd4e1",
+        "ndjson in another zone": "f34a099190056eb6",
+    },
+)
+"""VERSION, and the beginnings of the SHA-256 of files that it writes."""
+FILES: dict[str, dict[str, Any]] = {
+    "csv": {"format": CSV},
+    "csv for Excel": {"format": CSV, "csv_dialect": pb.CSV_DIALECT_EXCEL, "time_zone": "America/Sao_Paulo"},
+    "csv for Excel in Portuguese": {
+        "format": CSV,
+        "csv_dialect": pb.CSV_DIALECT_EXCEL_PTBR,
+        "header_language": pb.HEADER_LANGUAGE_PORTUGUESE,
+    },
+    "json": {"format": JSON},
+    "json, newest first": {"format": JSON, "order": events_pb2.EVENT_ORDER_NEWEST_FIRST},
+    "ndjson": {"format": NDJSON},
+    "ndjson in another zone": {"format": NDJSON, "time_zone": "America/Sao_Paulo"},
+}
+
+
+async def test_another_version_for_other_bytes(ingest: Ingesting, export: Exporting) -> None:
+    """A server that writes a format in another way must not go on with a file that was begun before its update: when
+    this fails, raise VERSION, and note here what the files are now."""
+    events = [
+        grapfy("evt 1", eventType="pix_created", customer={"name": '=Ana "Aninha", ção; \\n'}, utm={"source": "é"}),
+        grapfy("evt 2", total="-1169.80", customer=None, product={"name": "Curso\r\nde\tViolão"}, x=[1.50, None, {}]),
+        grapfy("evt 3", total=None, createdAt="2026-07-01T23:59:59.123456-03:00", utm={"source": 7.10}),
+    ]
+    ids = [result.event_id for result in await send(ingest.stub, "acme", events)]
+    await mark(ingest, ids[1:2])
+    # All columns but what is new each time.
+    columns = [
+        *("sequence", "type", "platform_type", "platform", "source", "dedup_key", "customer_name", "product_name"),
+        *("total", "currency", "status", "status_error", "occurred_time", "payload", "payload.utm.source", "payload.x"),
+    ]
+    found = {}
+    for name, asked in FILES.items():
+        request = pb.ExportEventsRequest(company_id="acme", columns=columns, **asked)
+        file = await read(export.export.ExportEvents(request))
+        assert file.trailer.rows == 3
+        found[name] = hashlib.sha256(file.data).hexdigest()[:16]
+    assert (formats.VERSION, found) == GOLDEN

@@ -11,6 +11,7 @@ from hookline.events.v1 import events_pb2
 from hookline.events.v1.events_pb2 import Event, EventFilter
 from hookline.export.v1 import event_query_service_pb2 as pb
 from hookline.ingest.v1.ingest_service_pb2 import MarkEventsRequest
+from services.export import listing
 from shared.db import Connection
 from tests.exports import CSV, NDJSON, exact, exported
 from tests.in_process import Exporting, Ingesting
@@ -173,7 +174,7 @@ async def test_each_call_looks_through_a_bounded_number_of_events(
     await send(ingest.stub, "acme", [grapfy(0), grapfy(1)])
     await connection.execute("UPDATE hookline.events SET sequence = 100000 WHERE sequence = 2")
     await connection.execute("UPDATE hookline.companies SET last_sequence = 150000")
-    which = between(datetime(2020, 1, 1, tzinfo=UTC))
+    which = EventFilter(min_total="1")
     for order, expected in ((NEWEST, [100_000, 1]), (OLDEST, [1, 100_000])):
         pages, token = [], ""
         while True:
@@ -185,6 +186,78 @@ async def test_each_call_looks_through_a_bounded_number_of_events(
         assert [number for page_of in pages for number in page_of] == expected
         assert [] in pages, "a page may be empty and still have a next one"
         assert len(pages) == 8
+
+
+OTHERS = [{}, {"types": ["order_approved"]}, {"payload_contains": '{"total": 197.9}'}]
+
+
+@pytest.mark.parametrize("others", OTHERS)
+async def test_received_times_lead_to_where_in_the_log_their_events_are(
+    ingest: Ingesting, export: Exporting, others: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "MAX_SPAN", 2)
+    for number in range(8):
+        await send(ingest.stub, "acme", [grapfy(number)])
+    moments = [event.received_time.ToDatetime(UTC) for event in await all_pages(export, order=OLDEST)]
+    cases = {
+        (moments[2], moments[4]): [3, 4],
+        (moments[6], None): [7, 8],
+        (None, moments[2]): [1, 2],
+        (moments[7] + timedelta(days=1), None): [],
+        (None, moments[0]): [],
+    }
+    for times, expected in cases.items():
+        which = between(*times, kind="received")
+        which.MergeFrom(EventFilter(**others))
+        for order, ordered in ((OLDEST, expected), (NEWEST, expected[::-1])):
+            page = await listed(export, filter=which, order=order, page_size=2)
+            assert (sequences(page.events), page.next_page_token) == (ordered, ""), "all in one call"
+            assert sequences(await all_pages(export, filter=which, order=order, page_size=1)) == ordered
+
+
+@pytest.mark.parametrize("others", OTHERS)
+async def test_times_of_occurring_lead_to_where_in_the_log_their_events_are(
+    ingest: Ingesting, export: Exporting, connection: Connection, others: dict[str, Any]
+) -> None:
+    # Late ones among those that occurred later, and all far apart, as above.
+    minutes = [0, 1, 2, 3, 10, 11, 4, 12]
+    events = [grapfy(minute, createdAt=(START + timedelta(minutes=minute)).isoformat()) for minute in minutes]
+    for event in events:
+        await send(ingest.stub, "acme", [event])
+    await connection.execute("UPDATE hookline.events SET sequence = sequence * 100000")
+    await connection.execute("UPDATE hookline.companies SET last_sequence = 900000")
+    cases = {
+        (START + timedelta(minutes=2), START + timedelta(minutes=10)): [300_000, 400_000, 700_000],
+        (START + timedelta(minutes=11), None): [600_000, 800_000],
+        (None, START + timedelta(minutes=2)): [100_000, 200_000],
+        (START - timedelta(days=2), START - timedelta(days=1)): [],
+    }
+    for times, expected in cases.items():
+        which = between(*times)
+        which.MergeFrom(EventFilter(**others))
+        for order, ordered in ((OLDEST, expected), (NEWEST, expected[::-1])):
+            page = await listed(export, filter=which, order=order)
+            assert (sequences(page.events), page.next_page_token) == (ordered, ""), "all in one call"
+            assert sequences(await all_pages(export, filter=which, order=order, page_size=1)) == ordered
+
+
+async def test_back_from_the_last_page_there_is_what_was_before(stored: Sequence[str], export: Exporting) -> None:
+    for which in (between(*SOME_MINUTES), between(datetime(2020, 1, 1, tzinfo=UTC), None, "received")):
+        first = await listed(export, filter=which, page_size=4)
+        second = await listed(export, filter=which, page_size=4, page_token=first.next_page_token)
+        back = await listed(export, filter=which, page_size=4, page_token=second.previous_page_token)
+        assert sequences(back.events) == sequences(first.events)
+        assert not first.previous_page_token
+
+
+async def test_of_many_that_occurred_in_a_time_each_call_finds_some(
+    stored: Sequence[str], export: Exporting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "MAX_SPAN", 50)
+    for most in (5, 10, 100):
+        monkeypatch.setattr(listing, "MAX_OCCURRED", most)
+        for order, expected in ((OLDEST, list(range(11, 21))), (NEWEST, list(range(20, 10, -1)))):
+            assert sequences(await all_pages(export, filter=between(*SOME_MINUTES), order=order)) == expected
 
 
 async def test_the_payload_comes_only_when_asked_for(ingest: Ingesting, export: Exporting) -> None:

@@ -97,10 +97,12 @@ async def test_another_reader_sees_the_same(ingest: Ingesting, export: Exporting
 async def test_columns_and_paths(ingest: Ingesting, export: Exporting, tmp_path: Path) -> None:
     await send(ingest.stub, "acme", EVENTS)
     columns = ["payload.utm.source", "total", "payload.utm.tags", "payload.huge", "payload.larger", "payload.empty"]
+    columns.append("erase_time")
     path = tmp_path / "events.parquet"
     await file(export, path, Filter(types=["order_approved"]), columns=columns, compression="zstd")
     table = pq.read_table(path)
     assert table.column_names == columns
+    assert table.schema.field("erase_time").type == pa.timestamp("us", tz="UTC")
     found = {name: table[name].to_pylist() for name in columns}
     assert found["payload.utm.source"] == [None, None, None, None, "instagram", None, ""]
     assert json.loads(found["payload.utm.tags"][4]) == [1, "a", None, {"b": "é"}]

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import asyncpg
@@ -11,11 +12,14 @@ import pytest
 from bench import many_events
 from bench.explained import Recording
 from bench.many_events import BIG, SMALL, TERMS, WORDS
-from services.export import formats, store
+from services.export import formats, listing, store, summaries
 from services.export.__main__ import open_pool
+from services.export.cache import Cache
 from services.export.filters import Filter, Status
 from services.export.listing import Walk, read_page
 from services.export.store import Span, Terms
+from services.export.summaries import Grouping, Question
+from services.export.turns import Turns
 from services.ingest import store as ingest_store
 from services.ingest.erased_keys import ErasedKeys
 from services.ingest.mapping import Mapped
@@ -26,6 +30,8 @@ from tests.integration.conftest import TEMPLATE, Databases
 
 EVENTS = 60_000
 APART = 8
+MONTH_START = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+SOME_DAYS = MONTH_START + timedelta(days=40), MONTH_START + timedelta(days=43)
 FILTERS = {
     "none": Filter(),
     "types": Filter(types=["pix_created", "order_refunded"]),
@@ -33,6 +39,12 @@ FILTERS = {
     "type and source": Filter(types=["pix_created"], sources=["shop_2"]),
     "status": Filter(statuses=[Status.FAILED]),
     "total": Filter(min_total="900", currency="BRL"),
+    "platform": Filter(platforms=["grapfy"]),
+    "received": Filter(received_start=SOME_DAYS[0], received_end=SOME_DAYS[1]),
+    "received since": Filter(received_start=SOME_DAYS[0]),
+    "occurred": Filter(occurred_start=SOME_DAYS[0], occurred_end=SOME_DAYS[1]),
+    "occurred since": Filter(occurred_start=SOME_DAYS[0]),
+    "type and occurred": Filter(types=["pix_created"], occurred_end=SOME_DAYS[1]),
     "customer": Filter(customer=WORDS["two"]),
     "words and contained": Filter(text=WORDS["rare"], payload_contains=TERMS["0.5 %"]),
     **{f"contained, {kind}": Filter(payload_contains=term) for kind, term in TERMS.items()},
@@ -59,13 +71,14 @@ async def _fill(url: str) -> None:
     try:
         await many_events.fill(connection, EVENTS)
         # Over several of the indexes' buckets: with one alone there is nothing to choose by it.
-        await connection.execute(
-            "UPDATE hookline.events SET sequence = sequence * $1 WHERE company_id = $2", APART, BIG
-        )
+        for table in ("events", "event_status", "unprocessed"):
+            await connection.execute(
+                f"UPDATE hookline.{table} SET sequence = sequence * $1 WHERE company_id = $2", APART, BIG
+            )
         await connection.execute(
             "UPDATE hookline.companies SET last_sequence = last_sequence * $1 WHERE company_id = $2", APART, BIG
         )
-        await connection.execute("VACUUM (FULL, ANALYZE) hookline.events")
+        await connection.execute("VACUUM (FULL, ANALYZE) hookline.events, hookline.event_status")
     finally:
         await connection.close()
 
@@ -96,8 +109,11 @@ async def check(connection: Connection, found: Sequence[Node], what: str) -> Non
     assert len(partitions) == many_events.MONTHS
     assert found
     for node in found:
-        assert node["Node Type"] != "Seq Scan" or node["Relation Name"] not in partitions, (what, node)
-        if node.get("Index Name", "").startswith("events_20"):
+        assert node["Node Type"] != "Seq Scan" or node["Relation Name"] not in {*partitions, "event_status"}, (
+            what,
+            node,
+        )
+        if node.get("Index Name", "").startswith(("events_20", "event_status")):
             assert "company_id = " in node.get("Index Cond", ""), (what, node)
 
 
@@ -109,7 +125,9 @@ async def statements(connection: Connection, company_id: str, which: Filter, wal
 
 
 @pytest.mark.parametrize("kind", FILTERS)
-async def test_lists_searches_and_live_tails(reading: Connection, kind: str) -> None:
+async def test_lists_searches_and_live_tails(reading: Connection, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A small part of the log, as it is of a large one.
+    monkeypatch.setattr(listing, "MAX_OCCURRED", 100)
     for company_id in (BIG, SMALL):
         end = (await store.mark(reading, company_id)).last_sequence
         for walk in (Walk(end, end, down=True), Walk(end, 0, down=False), Walk(end, end - 500, down=False)):
@@ -124,8 +142,60 @@ async def test_exports(reading: Connection, kind: str) -> None:
     for file_format in (formats.csv_format(), formats.json_format()):
         for newest_first in (False, True):
             for company_id, span in ((BIG, Span(80_000, 100_000)), (SMALL, Span(0, 1_000))):
-                query = store.page_query(company_id, file_format, span, 0, FILTERS[kind], newest_first, 3_000)
+                changes = (await store.mark(reading, company_id)).last_change
+                query = store.page_query(company_id, file_format, span, changes, FILTERS[kind], newest_first, 3_000)
                 await check(reading, await nodes(reading, query.text), f"{kind}, {company_id}")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in FILTERS if FILTERS[kind].statuses is None])
+async def test_summaries(reading: Connection, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Several spans, as of a large log.
+    monkeypatch.setattr(summaries, "SPAN", 20_000)
+    question = Question(FILTERS[kind], [Grouping.DAY, Grouping.TYPE], "America/Sao_Paulo")
+    for company_id in (BIG, SMALL):
+        recording = Recording(reading)
+        pool = cast("db.Pool", recording)
+        await summaries.summarize(pool, Turns(1), Cache(None, ""), company_id, question)
+        for query, arguments in recording.statements:
+            await check(reading, await nodes(reading, query, *arguments), f"{kind}, {company_id}: {query}")
+
+
+async def test_times_are_led_to_by_an_index(reading: Connection) -> None:
+    whole = Span(0, (await store.mark(reading, BIG)).last_sequence)
+    which = FILTERS["occurred"]
+    recording = Recording(reading)
+    connection = cast(Connection, recording)
+    part = await store.occurred_part(connection, BIG, whole, which)
+    found = await store.find_occurred(connection, BIG, which, False, 10_000)
+    # They occurred a few seconds before they were received.
+    assert found
+    assert (part.after + 1, part.upto) == (found[0].sequence, found[-1].sequence)
+    assert await store.find_occurred(connection, BIG, which, True, 10) is None
+    for query, arguments in recording.statements:
+        read = await nodes(reading, query, *arguments)
+        await check(reading, read, query)
+        of_partitions = [node for node in read if node.get("Relation Name", "").startswith("events_20")]
+        assert of_partitions
+        # Bitmap scans are led by an index that stands below them.
+        led = [node for node in read if "Index Cond" in node]
+        assert all("occurred_time" in node["Index Cond"] for node in led), led
+
+
+async def test_received_times_are_found_by_a_few_looks_into_an_index(reading: Connection) -> None:
+    last = (await store.mark(reading, BIG)).last_sequence
+    recording = Recording(reading)
+    part = await store.received_part(cast(Connection, recording), BIG, Span(0, last), FILTERS["received"])
+    [within] = await reading.fetch(
+        "SELECT count(*), min(sequence), max(sequence) FROM hookline.events"
+        " WHERE company_id = $1 AND received_time >= $2 AND received_time < $3",
+        BIG,
+        *SOME_DAYS,
+    )
+    assert within["count"] > 0
+    assert part.after < within["min"] <= within["max"] <= part.upto
+    assert part.upto - part.after <= within["max"] - within["min"] + 2 * APART
+    [(query, arguments)] = recording.statements
+    await check(reading, await nodes(reading, query, *arguments), query)
 
 
 @pytest.mark.parametrize("page_cost", [1.1, 4, 40])
@@ -190,7 +260,7 @@ async def test_what_is_known_by_its_id_is_looked_for_in_its_month_alone(filled_u
             stored = await ingest_store.store_events(told, BIG, candidates, ErasedKeys(""), look_first=True)
             assert all(one.sequence and not one.is_new for one in stored)
         else:
-            marks = [ingest_store.Mark(row["event_id"], ingest_store.Status.PROCESSED, None) for row in rows]
+            marks = [ingest_store.Mark(row["event_id"], ingest_store.Status.FAILED, "again") for row in rows]
             assert await ingest_store.mark_events(told, BIG, marks) == [True] * len(rows)
         [(query, arguments)] = recording.statements
         found = await nodes(connection, query, *arguments, options="ANALYZE, ")

@@ -1,8 +1,10 @@
 """Summaries: what they add up to is what is stored, however the log grew and whatever became of the cache."""
 
 import asyncio
+import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -13,12 +15,15 @@ import pytest
 
 from hookline.events.v1.events_pb2 import PROCESSING_STATUS_FAILED, EventFilter
 from hookline.export.v1 import event_query_service_pb2 as pb
-from services.export import summaries
+from services.export import store, summaries
+from services.export.cache import Cache
 from services.suite.embedded_valkey import EmbeddedValkey
 from services.suite.ports import free_address
-from tests.in_process import Exporting, Ingesting, exporting
+from shared.db import Connection
+from tests.in_process import SECRET_KEY, Exporting, Ingesting, exporting
 from tests.refusals import refused
 from tests.samples import grapfy, incoming, send
+from tests.waiting import eventually
 
 DAY, HOUR, TYPE, SOURCE, PRODUCT, PLATFORM = (
     pb.Grouping.Value(f"GROUPING_{name}") for name in ("DAY", "HOUR", "TYPE", "SOURCE", "PRODUCT", "PLATFORM")
@@ -53,6 +58,17 @@ async def summarized(export: Exporting, *group_by: int, **request: Any) -> pb.Su
     return await export.query.SummarizeEvents(
         pb.SummarizeEventsRequest(company_id="acme", group_by=group_by, **request)  # type: ignore[arg-type]
     )
+
+
+@asynccontextmanager
+async def valkey_in(folder: Path) -> AsyncIterator[str]:
+    """A server of the test's own; gives its URL."""
+    valkey = EmbeddedValkey(folder)
+    await valkey.start()
+    try:
+        yield valkey.url
+    finally:
+        await valkey.destroy()
 
 
 def plain(response: pb.SummarizeEventsResponse) -> dict[Any, Any]:
@@ -125,6 +141,82 @@ async def test_summaries_grow_with_the_log_whatever_becomes_of_the_cache(
                     await valkey.wait()
     finally:
         await valkey.stop()
+
+
+async def test_a_restored_log_is_summed_up_anew_once_it_has_grown(
+    ingest: Ingesting, database_url: str, connection: Connection, tmp_path: Path
+) -> None:
+    async with valkey_in(tmp_path) as redis_url, exporting(database_url, redis_url=redis_url) as export:
+        events = await fill(ingest, 0, 100)
+        assert plain(await summarized(export, DAY, TYPE)) == expected(events, ZoneInfo("UTC"))
+        for table in ("events", "unprocessed"):
+            await connection.execute(f"DELETE FROM hookline.{table} WHERE sequence > 50")
+        await connection.execute("UPDATE hookline.companies SET last_sequence = 50")
+        events[50:] = await fill(ingest, 1000, 60)
+        for _ in range(2):
+            assert plain(await summarized(export, DAY, TYPE)) == expected(events, ZoneInfo("UTC"))
+
+
+async def test_what_is_kept_may_be_large_if_it_is_not_when_compressed(tmp_path: Path) -> None:
+    async with valkey_in(tmp_path) as redis_url, aclosing(Cache(redis_url, SECRET_KEY)) as cache:
+        for name, value, kept in (
+            ("text", b"2026-11-01 order_approved" * 100_000, True),
+            ("noise", random.Random(1).randbytes(2_000_000), False),
+        ):
+            await cache.put(name, value)
+            assert (await cache.get(name) == value) == kept
+
+
+async def test_lists_find_connections_that_no_summary_has(
+    ingest: Ingesting, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(ingest, 0, 20)
+    begun, go_on, real = 0, asyncio.Event(), store.summarize
+
+    async def held(*arguments: Any) -> Any:
+        nonlocal begun
+        begun += 1
+        await go_on.wait()
+        return await real(*arguments)
+
+    monkeypatch.setattr(store, "summarize", held)
+    async with exporting(database_url, database_connections=2) as export:
+        sums = [asyncio.create_task(summarized(export, group)) for group in (TYPE, SOURCE, PRODUCT, DAY)]
+        await eventually(lambda: begun == 1, what="one summary reads")
+        for _ in range(5):
+            page = await export.query.ListEvents(pb.ListEventsRequest(company_id="acme"), timeout=20)
+            assert len(page.events) == 20
+        assert begun == 1
+        go_on.set()
+        for answer in await asyncio.gather(*sums):
+            assert sum(group.count for group in answer.groups) == 20
+
+
+async def test_only_the_part_of_the_log_is_read_that_has_what_is_asked_for(
+    ingest: Ingesting, export: Exporting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(summaries, "SPAN", 50)
+    read, real = [], store.summarize
+
+    async def noted(connection: Connection, company_id: str, span: store.Span, *arguments: Any) -> Any:
+        read.append(span)
+        return await real(connection, company_id, span, *arguments)
+
+    monkeypatch.setattr(store, "summarize", noted)
+    events = [event for start in range(0, 600, 100) for event in await fill(ingest, start, 100)]
+    page = await export.query.ListEvents(pb.ListEventsRequest(company_id="acme", page_size=120))
+    received = page.events[-1].received_time.ToDatetime(UTC)
+    which = EventFilter()
+    which.received_start_time.FromDatetime(received)
+    # Those of its call were received in the same moment.
+    assert plain(await summarized(export, DAY, TYPE, filter=which)) == expected(events[400:], ZoneInfo("UTC"))
+    assert (read[0].after, read[-1].upto, len(read)) == (400, 600, 4)
+    read.clear()
+    which = EventFilter()
+    which.occurred_start_time.FromDatetime(datetime(2026, 11, 4, tzinfo=UTC))
+    which.occurred_end_time.FromDatetime(datetime(2026, 11, 5, tzinfo=UTC))
+    assert plain(await summarized(export, DAY, TYPE, filter=which)) == expected(events[180:240], ZoneInfo("UTC"))
+    assert (read[0].after, read[-1].upto, len(read)) == (180, 240, 2)
 
 
 async def test_without_a_cache_that_answers_summaries_are_the_same(ingest: Ingesting, database_url: str) -> None:

@@ -90,6 +90,17 @@ async def test_a_watcher_without_news_hears_a_sign_of_life(
     assert heard == [pb.WatchEventsResponse(last_sequence=3)] * 3
 
 
+async def test_a_deadline_ends_it(ingest: Ingesting, export: Exporting) -> None:
+    await fill(ingest, 0, 3)
+    stream = export.query.WatchEvents(pb.WatchEventsRequest(company_id="acme", after_sequence=0), timeout=2)
+    messages = aiter(stream)
+    await anext(messages)
+    with pytest.raises(grpc.aio.AioRpcError):
+        async for _ in messages:
+            pass
+    assert await stream.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+
+
 async def test_a_stopping_server_says_so_at_once(database_url: str) -> None:
     async with exporting(database_url, drain_seconds=30) as export:
         stream = export.query.WatchEvents(pb.WatchEventsRequest(company_id="acme"))

@@ -1,6 +1,7 @@
 """Chunks: the same file in the same pieces, however its rows came, and from wherever it is gone on with."""
 
 import hashlib
+import zlib
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.export.chunker import CHUNK_BYTES, Boundary, Chunk, Chunker, Position
+from services.export.chunker import CHUNK_BYTES, Boundary, ChangedError, Chunk, Chunker, Position
 from services.export.formats import EXCEL, EXCEL_PTBR, Format, csv_format, json_format, ndjson_format
 
 FORMATS = {"csv": csv_format(), "json": json_format(), "ndjson": ndjson_format()}
@@ -60,6 +61,7 @@ def test_the_pieces_make_up_the_file_however_the_rows_came(name: str, rows: list
         position = chunk.position
         assert (position.number, position.size, position.digest) == (number, size, digest)
         assert position.boundary.size <= size
+        assert position.checksum == zlib.crc32(expected[position.boundary.size : size])
         assert (other[number - 1].data, other[number - 1].position.digest) == (chunk.data, digest)
     assert (chunker.position.digest, chunker.rows) == (digest, len(rows))
     assert chunker.sha256 == hashlib.sha256(expected).digest()
@@ -89,7 +91,28 @@ def test_gone_on_with_after_any_chunk_the_rest_is_the_same(
     assert [chunk.position.digest for chunk in rest] == [chunk.position.digest for chunk in whole[broken_after + 1 :]]
     assert (resumed.rows, resumed.position.size) == (chunker.rows, chunker.position.size)
     assert resumed.position.digest == chunker.position.digest
+    # And it could be broken off again.
+    expected = file_of(file_format, b"".join(rows))
+    for chunk in rest:
+        boundary, size = chunk.position.boundary, chunk.position.size
+        assert chunk.position.checksum == zlib.crc32(expected[boundary.size : size])
     assert resumed.sha256 == b""
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize(
+    "changed", [b",a", b"," + b"b" * 300_000, b"," + b"a" * 100_000 + b"b" + b"a" * 199_999, b"," + b"a" * 150_000, b""]
+)
+def test_rows_that_are_not_those_that_were_sent(name: str, changed: bytes) -> None:
+    file_format = FORMATS[name]
+    # The rows before the boundary are not looked at again.
+    sent, changed_since = ([([b",first" * 100_000], 1, 1), ([row], 1, 2)] for row in (b"," + b"a" * 300_000, changed))
+    chunks, _ = chunks_of(file_format, sent)
+    position = chunks[2].position
+    assert position.boundary.at == 1
+    chunks_of(file_format, sent[1:], position)
+    with pytest.raises(ChangedError):
+        chunks_of(file_format, changed_since[1:], position)
 
 
 @pytest.mark.parametrize(("name", "expected"), [("json", b"[]\n"), ("ndjson", b"")])

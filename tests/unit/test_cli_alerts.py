@@ -149,7 +149,7 @@ def test_channels_are_listed_and_removed(shell: Shell) -> None:
         f"CHANNEL\tKIND\tTARGET\tSINCE\nme\temail\tme@example.com\t{TIME_TEXT}\nops\twebhook\t{URL}\t{TIME_TEXT}\n"
     )
     shell.script.answers = [pb.DeleteAlertChannelResponse()] * 2
-    assert shell("alerts", "channel", "remove", "ops").output == "ops is told of nothing any more.\n"
+    assert shell("alerts", "channel", "remove", "ops").output == "ops gets no more alerts.\n"
     assert lines(shell("alerts", "channel", "remove", "ops", "--json").output) == [{"channel": "ops", "removed": True}]
     shell.script.answers = [
         Refusal(CODE.NOT_FOUND, "the company has no alert channel named ops", "ALERT_CHANNEL_NOT_FOUND")
@@ -163,12 +163,12 @@ def test_a_test_that_is_not_delivered_is_an_exit_status(shell: Shell) -> None:
     done, failed = pb.TestAlertResponse(delivered=True), pb.TestAlertResponse(problem=problem)
     shell.script.answers = [done, done, failed, failed]
     result = shell("alerts", "test", "ops")
-    assert (result.exit_code, result.output) == (0, "ops has taken the test.\n")
+    assert (result.exit_code, result.output) == (0, "ops accepted the test.\n")
     result = shell("alerts", "test", "ops", "--json")
     assert (result.exit_code, lines(result.output)) == (0, [{"channel": "ops", "delivered": True, "problem": None}])
     result = shell("alerts", "test", "ops")
     assert (result.exit_code, result.stdout) == (14, "")
-    assert result.stderr == f"ops has not taken the test: {problem}\n"
+    assert result.stderr == f"ops did not accept the test: {problem}\n"
     result = shell("alerts", "test", "ops", "--json")
     assert (result.exit_code, lines(result.stdout)) == (
         14,

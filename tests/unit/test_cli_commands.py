@@ -206,10 +206,13 @@ def test_get(shell: Shell) -> None:
     shell.script.answers = [GetEventResponse(event=EVENT), GetEventResponse(event=EVENT)]
     shown, machine = shell("get", "e-1"), shell("get", "e-1", "--json")
     assert json.loads(shown.stdout) == json.loads(machine.stdout) == FIELDS | {"payload": json.loads(EVENT.payload)}
+    erased = Event(event_id="e-1", status=EVENT.status, erase_time=TIME, payload=b"{}")
+    shell.script.answers = [GetEventResponse(event=erased)]
+    assert json.loads(shell("get", "e-1", "--json").stdout)["erase_time"] == "2026-01-01T00:00:00Z"
     assert '\n    "total": 1169.80,\n    "huge": 1e400,\n' in shown.stdout
     assert '\n    "items": [],\n    "more": [\n      1,\n      {\n        "a": null\n      }\n    ]\n' in shown.stdout
     assert machine.stdout.count("\n") == 1
-    assert shell.script.requests == [GetEventRequest(company_id="acme", event_id="e-1")] * 2
+    assert shell.script.requests == [GetEventRequest(company_id="acme", event_id="e-1")] * 3
 
 
 def test_get_of_a_payload_nested_too_deeply_to_be_laid_out(shell: Shell) -> None:

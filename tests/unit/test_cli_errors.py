@@ -86,8 +86,8 @@ EVERY_CALL: dict[str, tuple[str, ...]] = {
     "export": ("export", "--format", "csv"),
     "summary": ("summary",),
     "watch": ("watch",),
-    "quarantine retry": ("quarantine", "retry", "--all"),
-    "quarantine discard": ("quarantine", "discard", "--all", "--why", "a scanner"),
+    "quarantine retry": ("quarantine", "retry", "--all", "--yes"),
+    "quarantine discard": ("quarantine", "discard", "--all", "--why", "a scanner", "-y"),
     "sync start": ("sync", "start", "shop-1"),
     "sync stop": ("sync", "stop", "shop-1"),
     "sync trigger": ("sync", "trigger"),
@@ -125,6 +125,8 @@ WRONG_USE: dict[str, str] = {
     "export -o events.xlsx": "--format",
     "list --since yesterday": "neither a date like 2026-01-31",
     "list --since 2026-01-31T12:00:00": "neither a date like 2026-01-31",
+    "list --since 0001-01-01T00:00:00+05:00": "neither a date like 2026-01-31",
+    "list --until 9999-12-31T23:59:59-05:00": "neither a date like 2026-01-31",
     "list --payload": "--payload goes with --json",
     "list --status odd": "odd",
     "list --limit -1": "-1",
@@ -146,6 +148,10 @@ WRONG_USE: dict[str, str] = {
     "quarantine retry --all --source shop": "--source, --platform and --reason, or --all",
     "quarantine discard --why odd": "--source, --platform and --reason, or --all",
     "quarantine discard --all": "--why",
+    "quarantine discard --all --why odd": "Give --yes to do this without being asked.",
+    "quarantine retry --source shop": "Give --yes to do this without being asked.",
+    "erase --document 12345678909": "Give --yes to do this without being asked.",
+    "erase --yes": "Give --email, --document or both",
     "platform show": "NAME",
     "platform put no-such-file": "no-such-file",
     "platform preview - --mapping no-such-file": "no-such-file",
@@ -201,4 +207,4 @@ def test_a_file_that_can_not_be_written(shell: Shell, tmp_path: Path) -> None:
 def test_a_company_is_needed() -> None:
     result = CliRunner().invoke(cli, ["list"], env={"HOOKLINE_COMPANY": None})
     assert result.exit_code == 2
-    assert "--company" in result.stderr
+    assert "Give --company, or a token, which names its company." in result.stderr

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -19,6 +20,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hookline.cli.app import cli
 from hookline.cli.errors import EXIT_STATUSES
 from hookline.client import (
+    EraseSubjectResponse,
     Event,
     Platform,
     ProcessingStatus,
@@ -212,6 +214,16 @@ def test_on_a_terminal(script: Script, server: Server, tmp_path: Path) -> None:
     script.answers = [ListEventsResponse(events=[event])]
     # An id is there to be copied.
     assert event.event_id in in_terminal(["list"], environment(server))[1]
+    many = [Event(event_id=f"e-{number}", status=status) for number in range(2001)]
+    script.answers = [
+        ListEventsResponse(events=many[:1000], next_page_token="next"),
+        ListEventsResponse(events=many[1000:]),
+    ]
+    code, shown = in_terminal(["list", "--limit", "0"], environment(server))
+    lines = shown.splitlines()
+    assert code == 0
+    assert [number for number, line in enumerate(lines) if "EVENT ID" in line] == [0, 1001, 2002]
+    assert [line.split()[-1] for line in lines if "EVENT ID" not in line] == [f"e-{number}" for number in range(2001)]
     path = tmp_path / "events.ndjson"
     path.write_bytes(b"1\n2\n")
     code, shown = in_terminal(["ingest", str(path)], environment(server))
@@ -236,30 +248,36 @@ def test_a_bar_is_shown_where_nothing_gets_in_between(script: Script, server: Se
 
 
 RETRY_ALL = "Retry everything in quarantine? [y/N]: "
+ERASE = "This removes the person's data for good. Go on? [y/N]: "
 DISCARD_SOME = "Discard everything in quarantine of source shop and reason TYPE_MISSING? [y/N]: "
 
 
 @pytest.mark.parametrize(
-    ("arguments", "asked"),
+    ("arguments", "asked", "answer"),
     [
-        (["retry", "--all"], RETRY_ALL),
-        (["discard", "--source", "shop", "--reason", "TYPE_MISSING", "--why", "odd"], DISCARD_SOME),
+        ("quarantine retry --all", RETRY_ALL, RetryQuarantinedEventsResponse()),
+        (
+            "quarantine discard --source shop --reason TYPE_MISSING --why odd",
+            DISCARD_SOME,
+            DiscardQuarantinedEventsResponse(),
+        ),
+        ("erase --document 12345678909", ERASE, [EraseSubjectResponse(done=True)]),
     ],
-    ids=["retry", "discard"],
+    ids=["retry", "discard", "erase"],
 )
-def test_a_person_is_asked_where_many_may_be_meant(
-    script: Script, server: Server, arguments: list[str], asked: str
+def test_a_person_is_asked_where_many_may_be_meant_or_it_is_for_good(
+    script: Script, server: Server, arguments: str, asked: str, answer: Any
 ) -> None:
-    answer = RetryQuarantinedEventsResponse() if arguments[0] == "retry" else DiscardQuarantinedEventsResponse()
-    code, shown = in_terminal(["quarantine", *arguments], environment(server), asked.encode(), b"n\n")
+    command = arguments.split()
+    code, shown = in_terminal(command, environment(server), asked.encode(), b"n\n")
     assert code == 1
     assert asked in shown
     assert shown.endswith("Nothing was done.\r\n")
     assert script.requests == []
     script.answers = [answer, answer]
-    code, shown = in_terminal(["quarantine", *arguments], environment(server), asked.encode(), b"y\n")
+    code, shown = in_terminal(command, environment(server), asked.encode(), b"y\n")
     assert code == 0
-    code, shown = in_terminal(["quarantine", *arguments, "--yes"], environment(server))
+    code, shown = in_terminal([*command, "--yes"], environment(server))
     assert (code, "[y/N]" in shown) == (0, False)
     assert len(script.requests) == 2
 

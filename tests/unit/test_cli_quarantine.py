@@ -143,13 +143,13 @@ def test_retry(shell: Shell) -> None:
     some, rest = (pb.RetryQuarantinedEventsResponse(retried=each) for each in (LEFT, [STAYS]))
     some.next_page_token = "next"
     shell.script.answers = [some, rest, some, rest]
-    result = shell("quarantine", "retry", *FILTER_OPTIONS)
+    result = shell("quarantine", "retry", *FILTER_OPTIONS, "--yes")
     assert (result.exit_code, result.stdout) == (
         6,
         "3 events tried: 1 accepted, 1 duplicate, 1 still quarantined.\n",
     )
     assert result.stderr == "1 for TYPE_MISSING\n"
-    result = shell("quarantine", "retry", *FILTER_OPTIONS, "--json")
+    result = shell("quarantine", "retry", *FILTER_OPTIONS, "-y", "--json")
     assert (result.exit_code, result.stderr) == (6, "")
     known = {"event_id": "e-1", "sequence": 7, "payload_differs": False, "reason": None, "message": None}
     assert lines(result.stdout) == [
@@ -177,7 +177,7 @@ def test_retry_of_ids_and_of_all(shell: Shell) -> None:
         0,
         "2 events tried: 1 accepted, 1 duplicate, 0 still quarantined.\n",
     )
-    result = shell("quarantine", "retry", "--all")
+    result = shell("quarantine", "retry", "--all", "--yes")
     assert (result.exit_code, result.output) == (
         0,
         "0 events tried: 0 accepted, 0 duplicate, 0 still quarantined.\n",
@@ -191,7 +191,7 @@ def test_retry_of_ids_and_of_all(shell: Shell) -> None:
 def test_what_stays_is_named_or_counted(shell: Shell) -> None:
     malformed = retried(4, "QUARANTINED", reason=OutcomeReason.OUTCOME_REASON_JSON_MALFORMED, message="no JSON")
     shell.script.answers = [pb.RetryQuarantinedEventsResponse(retried=[malformed, *[STAYS] * 1200])] * 2
-    result = shell("quarantine", "retry", "--all")
+    result = shell("quarantine", "retry", "--all", "--yes")
     assert (result.exit_code, result.stderr) == (6, "1,200 for TYPE_MISSING\n1 for JSON_MALFORMED\n")
     assert result.stdout.endswith("1,201 still quarantined.\n")
     shell.script.answers = [pb.RetryQuarantinedEventsResponse(retried=[STAYS, malformed])]
@@ -208,7 +208,7 @@ def test_discard(shell: Shell) -> None:
         pb.DiscardQuarantinedEventsResponse(quarantine_ids=["q-3"]),
         pb.DiscardQuarantinedEventsResponse(quarantine_ids=["q-1"]),
     ]
-    result = shell("quarantine", "discard", *FILTER_OPTIONS, "--why", "a scanner")
+    result = shell("quarantine", "discard", *FILTER_OPTIONS, "--why", "a scanner", "--yes")
     assert (result.exit_code, result.output) == (0, "3 events discarded.\n")
     result = shell("quarantine", "discard", "q-1", "q-2", "--why", "not ours", "--json")
     assert (result.exit_code, result.stderr) == (0, "")
@@ -223,12 +223,12 @@ def test_discard(shell: Shell) -> None:
     ("arguments", "first", "told"),
     [
         (
-            ("retry", "--all"),
+            ("retry", "--all", "--yes"),
             pb.RetryQuarantinedEventsResponse(retried=LEFT, next_page_token="next"),
             "2 events tried before this; it is safe to do it again.\n",
         ),
         (
-            ("discard", "--all", "--why", "a scanner"),
+            ("discard", "--all", "--why", "a scanner", "--yes"),
             pb.DiscardQuarantinedEventsResponse(quarantine_ids=["q-1"], more=True),
             "1 event discarded before this; it is safe to do it again.\n",
         ),

@@ -96,7 +96,7 @@ def test_sources_are_listed(shell: Shell) -> None:
 
 
 def test_a_source_is_removed(shell: Shell) -> None:
-    refusal = Refusal(CODE.FAILED_PRECONDITION, "a run of shop-1 is active; cancel it first", "SYNC_RUN_ACTIVE")
+    refusal = Refusal(CODE.FAILED_PRECONDITION, "a run of shop-1 is active; cancel it", "SYNC_RUN_ACTIVE")
     shell.script.answers = [pb.DeleteSourceResponse(), pb.DeleteSourceResponse(), refusal]
     assert shell("sync", "source", "remove", "shop-1").output == "shop-1 removed; its events stay.\n"
     result = shell("sync", "source", "remove", "shop-1", "--json")
@@ -275,18 +275,18 @@ def test_a_cron_expression_that_the_server_refuses(shell: Shell) -> None:
 
 def test_a_schedule_is_paused_and_goes_on(shell: Shell) -> None:
     paused = Source(source="shop-1", schedule=Schedule(interval=Duration(seconds=21600), paused=True))
-    none = Refusal(CODE.FAILED_PRECONDITION, "shop-1 has no schedule", "SCHEDULE_NOT_FOUND")
+    none = Refusal(CODE.NOT_FOUND, "shop-1 has no schedule", "SCHEDULE_NOT_FOUND")
     shell.script.answers = [*[pb.PauseScheduleResponse(source=paused)] * 2, none]
     shell.script.answers += [*[pb.ResumeScheduleResponse(source=BY_CRON)] * 2, none]
     told = "shop-1 is paused; `hookline sync resume shop-1` lets it go on every 6h.\n"
     assert shell("sync", "pause", "shop-1").output == told
     assert json.loads(shell("sync", "pause", "shop-1", "--json").output)["schedule"]["paused"] is True
-    assert shell("sync", "pause", "shop-1").exit_code == 3
+    assert shell("sync", "pause", "shop-1").exit_code == 4
     told = f"shop-1 is synced by 0 3 * * * America/Sao_Paulo; the next run is due at {TIME_TEXT}.\n"
     assert shell("sync", "resume", "shop-1").output == told
     assert json.loads(shell("sync", "resume", "shop-1", "--json").output)["schedule"]["paused"] is False
     result = shell("sync", "resume", "shop-1")
-    assert (result.exit_code, result.output) == (3, "Error: shop-1 has no schedule\n")
+    assert (result.exit_code, result.output) == (4, "Error: shop-1 has no schedule\n")
     asked = [type(each) for each in shell.script.requests]
     assert asked == [pb.PauseScheduleRequest] * 3 + [pb.ResumeScheduleRequest] * 3
 

@@ -58,14 +58,13 @@ def test_what_is_wrong_stays_wrong(script: Script, call: Caller) -> None:
     assert len(script.requests) == 1
 
 
-def test_the_command_asks_first(script: Script, shell: Shell) -> None:
-    for answer in (b"n\n", b""):
-        result = shell("erase", *BOTH, stdin=answer)
-        assert result.exit_code == 130
-        assert "This removes the person's data for good" in result.stderr
+def test_the_command_does_not_go_on_by_itself(script: Script, shell: Shell) -> None:
+    result = shell("erase", *BOTH, stdin=b"y\n")
+    assert result.exit_code == 2
+    assert "Give --yes to do this without being asked." in result.stderr
     assert script.requests == []
     script.answers = [[STEP, DONE]]
-    result = shell("erase", *BOTH, stdin=b"y\n")
+    result = shell("erase", *BOTH, "-y")
     assert result.exit_code == 0
     assert result.stdout == "Erased the person from 3 events, 1 in quarantine and 2 conflicts.\n"
     assert script.requests == [REQUEST]
@@ -94,5 +93,5 @@ def test_json_is_what_it_comes_to(script: Script, shell: Shell) -> None:
 def test_nobody_can_not_be_erased(script: Script, shell: Shell) -> None:
     result = shell("erase", "--yes")
     assert result.exit_code == 2
-    assert "one of --email and --document is needed" in result.stderr
+    assert "Give --email, --document or both" in result.stderr
     assert script.requests == []

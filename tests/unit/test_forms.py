@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 from urllib.parse import quote, urlencode
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -221,12 +222,16 @@ def test_a_sample_sent_as_a_form_is_the_same_event(sample: Sample) -> None:
 
 
 def test_what_is_stored_is_the_form_as_json() -> None:
-    event = event_of(b"type=a&id=7&customer[name]=Ana&items[0][name]=Livro&items[1][name]=Capa", "generic")
+    body = b"type=a&id=7&customer[name]=Ana&items[0][name]=Livro&items[1][name]=Capa"
+    event = event_of(body, "generic")
     assert isinstance(event, Mapped)
-    assert (event.dedup_key, event.customer_name, event.product_name) == ("7", "Ana", "Livro, Capa")
+    assert (event.dedup_key, event.customer_name, event.product_name) == (":a:7:::", "Ana", "Livro, Capa")
     as_json = b'{"type":"a","id":"7","customer":{"name":"Ana"},"items":[{"name":"Livro"},{"name":"Capa"}]}'
     assert event.payload == as_json
-    assert event == event_of(as_json, "generic", headers={}), "the same content is the same event"
+    same = event_of(as_json, "generic", headers={})
+    assert isinstance(same, Mapped)
+    assert event == msgspec.structs.replace(same, aside=event.aside), "the same content is the same event"
+    assert (event.aside.payload, event.aside.headers) == (body, {"content-type": FORM}), "set aside, it is a form"
     # Nobody said that it is a form.
     assert isinstance(event_of(b"type=a", "generic", headers={}), SetAside)
     assert isinstance(event_of(b"type=a", "generic", headers={"content-type": "text/plain"}), SetAside)

@@ -111,6 +111,30 @@ def test_bytes_are_those_of_the_request(clock: Clock) -> None:
         limiter.body("bolt", 1)
 
 
+def test_who_waits_for_one_limit_pays_no_other(clock: Clock) -> None:
+    limiter = Limiter(Limits(requests_per_second=2, bytes_per_second=10, events_per_second=2), clock=clock)
+    limiter.body("bolt", 20)
+    limiter.request("acme", IngestEventRequest(company_id="x" * 20))
+    for _ in range(10):
+        with pytest.raises(LimitReached, match="bytes a second"):
+            limiter.request("acme", REQUEST)
+        with pytest.raises(LimitReached, match="bytes a second"):
+            limiter.body("bolt", 1)
+    # One of two requests is left, and one of two events.
+    limiter.hook("acme")
+    with pytest.raises(LimitReached, match="requests a second"):
+        limiter.hook("acme")
+    limiter.events("bolt", 1)
+    with pytest.raises(LimitReached, match="events a second"):
+        limiter.events("bolt", 1)
+    # And the other way round.
+    limiter.events("dora", 2)
+    with pytest.raises(LimitReached, match="events a second"):
+        limiter.body("dora", 100)
+    clock.now += 0.5
+    limiter.body("dora", 1)
+
+
 def test_each_process_has_its_share(clock: Clock) -> None:
     limiter = Limiter(Limits(requests_per_second=40, concurrent_exports=3), share=1 / 4, clock=clock)
     assert admitted(limiter, 100) == 10

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.errors import InvalidPageToken
+from shared.errors import InvalidPageToken, OperatorError
 from shared.page_tokens import configure, decode, encode
 
 
@@ -35,6 +35,26 @@ def test_a_token_comes_back_as_it_was() -> None:
     assert decode(encode(one, "a"), uuid.UUID, "a") == one
     assert TOKEN.isascii()
     assert not set(TOKEN) & set("+/= ")
+
+
+def test_one_of_an_old_key_is_taken_while_the_setting_has_it() -> None:
+    configure("new,a key")
+    assert decode(TOKEN, Position, *TIE) == AT
+    changed = encode(AT, *TIE)
+    configure("a key")
+    with pytest.raises(InvalidPageToken):
+        decode(changed, Position, *TIE)
+    configure("a key,new")
+    assert decode(changed, Position, *TIE) == AT
+    configure("new")
+    with pytest.raises(InvalidPageToken):
+        decode(TOKEN, Position, *TIE)
+
+
+@pytest.mark.parametrize("setting", ["a key,", ",a key", "a key,,another", "a key, "])
+def test_nobody_signs_with_a_key_that_is_missing(setting: str) -> None:
+    with pytest.raises(OperatorError, match="a comma with no key"):
+        configure(setting)
 
 
 def test_no_token_is_no_position() -> None:

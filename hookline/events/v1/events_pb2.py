@@ -25,21 +25,21 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fhookline/events/v1/events.proto\x12\x12hookline.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\")\n\x05Money\x12\x0e\n\x06\x61mount\x18\x01 \x01(\t\x12\x10\n\x08\x63urrency\x18\x02 \x01(\t\"\xb3\x03\n\x05\x45vent\x12\x12\n\ncompany_id\x18\x01 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x10\n\x08platform\x18\x05 \x01(\t\x12\x0c\n\x04type\x18\x06 \x01(\t\x12\x11\n\tdedup_key\x18\x07 \x01(\t\x12\x15\n\rcustomer_name\x18\x08 \x01(\t\x12\x14\n\x0cproduct_name\x18\t \x01(\t\x12(\n\x05total\x18\n \x01(\x0b\x32\x19.hookline.events.v1.Money\x12\x34\n\x06status\x18\x0b \x01(\x0e\x32$.hookline.events.v1.ProcessingStatus\x12\x14\n\x0cstatus_error\x18\x0c \x01(\t\x12\x31\n\roccurred_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rreceived_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07payload\x18\x0f \x01(\x0c\x12\x15\n\rplatform_type\x18\x10 \x01(\t\"\xca\x03\n\x0b\x45ventFilter\x12\r\n\x05types\x18\x01 \x03(\t\x12\x0f\n\x07sources\x18\x02 \x03(\t\x12\x36\n\x08statuses\x18\x03 \x03(\x0e\x32$.hookline.events.v1.ProcessingStatus\x12\x37\n\x13occurred_start_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11occurred_end_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\x13received_start_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11received_end_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tplatforms\x18\x08 \x03(\t\x12\x10\n\x08\x63ustomer\x18\t \x01(\t\x12\x11\n\tmin_total\x18\n \x01(\t\x12\x11\n\tmax_total\x18\x0b \x01(\t\x12\x10\n\x08\x63urrency\x18\x0c \x01(\t\x12\x18\n\x10payload_contains\x18\r \x01(\t\x12\x0c\n\x04text\x18\x0e \x01(\t*\x93\x01\n\x10ProcessingStatus\x12!\n\x1dPROCESSING_STATUS_UNSPECIFIED\x10\x00\x12\x1d\n\x19PROCESSING_STATUS_PENDING\x10\x01\x12\x1f\n\x1bPROCESSING_STATUS_PROCESSED\x10\x02\x12\x1c\n\x18PROCESSING_STATUS_FAILED\x10\x03*e\n\nEventOrder\x12\x1b\n\x17\x45VENT_ORDER_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x45VENT_ORDER_NEWEST_FIRST\x10\x01\x12\x1c\n\x18\x45VENT_ORDER_OLDEST_FIRST\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fhookline/events/v1/events.proto\x12\x12hookline.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\")\n\x05Money\x12\x0e\n\x06\x61mount\x18\x01 \x01(\t\x12\x10\n\x08\x63urrency\x18\x02 \x01(\t\"\xe3\x03\n\x05\x45vent\x12\x12\n\ncompany_id\x18\x01 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x10\n\x08platform\x18\x05 \x01(\t\x12\x0c\n\x04type\x18\x06 \x01(\t\x12\x11\n\tdedup_key\x18\x07 \x01(\t\x12\x15\n\rcustomer_name\x18\x08 \x01(\t\x12\x14\n\x0cproduct_name\x18\t \x01(\t\x12(\n\x05total\x18\n \x01(\x0b\x32\x19.hookline.events.v1.Money\x12\x34\n\x06status\x18\x0b \x01(\x0e\x32$.hookline.events.v1.ProcessingStatus\x12\x14\n\x0cstatus_error\x18\x0c \x01(\t\x12\x31\n\roccurred_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rreceived_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07payload\x18\x0f \x01(\x0c\x12\x15\n\rplatform_type\x18\x10 \x01(\t\x12.\n\nerase_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xca\x03\n\x0b\x45ventFilter\x12\r\n\x05types\x18\x01 \x03(\t\x12\x0f\n\x07sources\x18\x02 \x03(\t\x12\x36\n\x08statuses\x18\x03 \x03(\x0e\x32$.hookline.events.v1.ProcessingStatus\x12\x37\n\x13occurred_start_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11occurred_end_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\x13received_start_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11received_end_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tplatforms\x18\x08 \x03(\t\x12\x10\n\x08\x63ustomer\x18\t \x01(\t\x12\x11\n\tmin_total\x18\n \x01(\t\x12\x11\n\tmax_total\x18\x0b \x01(\t\x12\x10\n\x08\x63urrency\x18\x0c \x01(\t\x12\x18\n\x10payload_contains\x18\r \x01(\t\x12\x0c\n\x04text\x18\x0e \x01(\t*\x93\x01\n\x10ProcessingStatus\x12!\n\x1dPROCESSING_STATUS_UNSPECIFIED\x10\x00\x12\x1d\n\x19PROCESSING_STATUS_PENDING\x10\x01\x12\x1f\n\x1bPROCESSING_STATUS_PROCESSED\x10\x02\x12\x1c\n\x18PROCESSING_STATUS_FAILED\x10\x03*e\n\nEventOrder\x12\x1b\n\x17\x45VENT_ORDER_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x45VENT_ORDER_NEWEST_FIRST\x10\x01\x12\x1c\n\x18\x45VENT_ORDER_OLDEST_FIRST\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hookline.events.v1.events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PROCESSINGSTATUS']._serialized_start=1031
-  _globals['_PROCESSINGSTATUS']._serialized_end=1178
-  _globals['_EVENTORDER']._serialized_start=1180
-  _globals['_EVENTORDER']._serialized_end=1281
+  _globals['_PROCESSINGSTATUS']._serialized_start=1079
+  _globals['_PROCESSINGSTATUS']._serialized_end=1226
+  _globals['_EVENTORDER']._serialized_start=1228
+  _globals['_EVENTORDER']._serialized_end=1329
   _globals['_MONEY']._serialized_start=88
   _globals['_MONEY']._serialized_end=129
   _globals['_EVENT']._serialized_start=132
-  _globals['_EVENT']._serialized_end=567
-  _globals['_EVENTFILTER']._serialized_start=570
-  _globals['_EVENTFILTER']._serialized_end=1028
+  _globals['_EVENT']._serialized_end=615
+  _globals['_EVENTFILTER']._serialized_start=618
+  _globals['_EVENTFILTER']._serialized_end=1076
 # @@protoc_insertion_point(module_scope)

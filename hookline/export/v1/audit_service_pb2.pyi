@@ -31,9 +31,9 @@ class ListAuditEntriesRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     action: _builtins.str
-    """Only of this action, such as "EVENTS_EXPORTED". Empty: of all."""
+    """Only entries with this action, such as "EVENTS_EXPORTED". At most 64 characters. Empty: all."""
     page_size: _builtins.int
     """At most this many. 0: 100. More than 1,000 are taken as 1,000."""
     page_token: _builtins.str

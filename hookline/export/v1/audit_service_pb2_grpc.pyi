@@ -30,7 +30,13 @@ class AuditServiceStub:
     """The audit trail of a company: exports, erasures, and every change to tokens, endpoints, secrets, mappings, sources,
     schedules, alert channels and limits. It is only added to.
 
-    Any RPC may also answer UNAVAILABLE (the database is away; try again) or DEADLINE_EXCEEDED.
+    Any RPC may also answer:
+    UNAUTHENTICATED: the server asks for tokens, and the call has none, or one that is unknown, expired or revoked.
+    PERMISSION_DENIED: the token is another company's (WRONG_COMPANY), or lacks the scope `admin` (SCOPE_MISSING).
+    INVALID_ARGUMENT: `company_id` is malformed, or missing where no token implies it; or another field is wrong.
+    RESOURCE_EXHAUSTED: the company's limit is reached (LIMIT_REACHED); google.rpc.RetryInfo says when to try again. Or a
+    message is over 16 MiB.
+    UNAVAILABLE: the database is away, or the server is stopping; try again. DEADLINE_EXCEEDED.
     """
 
     @_typing.overload
@@ -38,8 +44,8 @@ class AuditServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AuditServiceAsyncStub: ...
     ListAuditEntries: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.ListAuditEntriesRequest, _audit_service_pb2.ListAuditEntriesResponse]
-    """Lists entries, newest first. INVALID_ARGUMENT: `company_id` is missing or malformed, or the page token is not one
-    that this RPC gave for the same request.
+    """Lists entries, newest first. INVALID_ARGUMENT: page_size is negative, `action` is too long, or the page token is
+    not one that this RPC gave for the same request.
     """
 
 @_typing.type_check_only
@@ -47,20 +53,32 @@ class AuditServiceAsyncStub(AuditServiceStub):
     """The audit trail of a company: exports, erasures, and every change to tokens, endpoints, secrets, mappings, sources,
     schedules, alert channels and limits. It is only added to.
 
-    Any RPC may also answer UNAVAILABLE (the database is away; try again) or DEADLINE_EXCEEDED.
+    Any RPC may also answer:
+    UNAUTHENTICATED: the server asks for tokens, and the call has none, or one that is unknown, expired or revoked.
+    PERMISSION_DENIED: the token is another company's (WRONG_COMPANY), or lacks the scope `admin` (SCOPE_MISSING).
+    INVALID_ARGUMENT: `company_id` is malformed, or missing where no token implies it; or another field is wrong.
+    RESOURCE_EXHAUSTED: the company's limit is reached (LIMIT_REACHED); google.rpc.RetryInfo says when to try again. Or a
+    message is over 16 MiB.
+    UNAVAILABLE: the database is away, or the server is stopping; try again. DEADLINE_EXCEEDED.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListAuditEntries: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.ListAuditEntriesRequest, _audit_service_pb2.ListAuditEntriesResponse]  # type: ignore[assignment]
-    """Lists entries, newest first. INVALID_ARGUMENT: `company_id` is missing or malformed, or the page token is not one
-    that this RPC gave for the same request.
+    """Lists entries, newest first. INVALID_ARGUMENT: page_size is negative, `action` is too long, or the page token is
+    not one that this RPC gave for the same request.
     """
 
 class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
     """The audit trail of a company: exports, erasures, and every change to tokens, endpoints, secrets, mappings, sources,
     schedules, alert channels and limits. It is only added to.
 
-    Any RPC may also answer UNAVAILABLE (the database is away; try again) or DEADLINE_EXCEEDED.
+    Any RPC may also answer:
+    UNAUTHENTICATED: the server asks for tokens, and the call has none, or one that is unknown, expired or revoked.
+    PERMISSION_DENIED: the token is another company's (WRONG_COMPANY), or lacks the scope `admin` (SCOPE_MISSING).
+    INVALID_ARGUMENT: `company_id` is malformed, or missing where no token implies it; or another field is wrong.
+    RESOURCE_EXHAUSTED: the company's limit is reached (LIMIT_REACHED); google.rpc.RetryInfo says when to try again. Or a
+    message is over 16 MiB.
+    UNAVAILABLE: the database is away, or the server is stopping; try again. DEADLINE_EXCEEDED.
     """
 
     @_abc_1.abstractmethod
@@ -69,8 +87,8 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _audit_service_pb2.ListAuditEntriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_audit_service_pb2.ListAuditEntriesResponse, _abc.Awaitable[_audit_service_pb2.ListAuditEntriesResponse]]:
-        """Lists entries, newest first. INVALID_ARGUMENT: `company_id` is missing or malformed, or the page token is not one
-        that this RPC gave for the same request.
+        """Lists entries, newest first. INVALID_ARGUMENT: page_size is negative, `action` is too long, or the page token is
+        not one that this RPC gave for the same request.
         """
 
 def add_AuditServiceServicer_to_server(servicer: AuditServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -94,7 +94,7 @@ class GetEventRequest(_message.Message):
     COMPANY_ID_FIELD_NUMBER: _builtins.int
     EVENT_ID_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     event_id: _builtins.str
     """The event's id. Required."""
     def __init__(
@@ -148,7 +148,7 @@ class ListEventsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     VIEW_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     order: _events_pb2.EventOrder.ValueType
     """Their order."""
     page_size: _builtins.int
@@ -222,7 +222,7 @@ class SummarizeEventsRequest(_message.Message):
     GROUP_BY_FIELD_NUMBER: _builtins.int
     TIME_ZONE_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     time_zone: _builtins.str
     """The IANA time zone whose hours and days are meant, such as "America/Sao_Paulo". Empty: UTC."""
     @_builtins.property
@@ -336,7 +336,7 @@ class WatchEventsRequest(_message.Message):
     FILTER_FIELD_NUMBER: _builtins.int
     VIEW_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     after_sequence: _builtins.int
     """The events after this one. 0: from the first. -1: only those stored from now on."""
     view: Global___EventView.ValueType

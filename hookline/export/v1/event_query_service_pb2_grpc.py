@@ -28,7 +28,14 @@ if _version_not_supported:
 class EventQueryServiceStub:
     """Answers questions about a company's events.
 
-    Any RPC may also answer UNAVAILABLE (the database is away; try again) or DEADLINE_EXCEEDED.
+    Any RPC may also answer:
+    UNAUTHENTICATED: the server asks for tokens, and the call has none, or one that is unknown, expired or revoked. A
+    stream under way ends with it when its token does.
+    PERMISSION_DENIED: the token is another company's (WRONG_COMPANY), or lacks the scope `export` (SCOPE_MISSING).
+    INVALID_ARGUMENT: `company_id` is malformed, or missing where no token implies it; or another field is wrong.
+    RESOURCE_EXHAUSTED: the company's limit is reached (LIMIT_REACHED); google.rpc.RetryInfo says when to try again. Or a
+    message is over 16 MiB.
+    UNAVAILABLE: the database is away, or the server is stopping; try again. DEADLINE_EXCEEDED.
     """
 
     def __init__(self, channel):
@@ -62,13 +69,20 @@ class EventQueryServiceStub:
 class EventQueryServiceServicer:
     """Answers questions about a company's events.
 
-    Any RPC may also answer UNAVAILABLE (the database is away; try again) or DEADLINE_EXCEEDED.
+    Any RPC may also answer:
+    UNAUTHENTICATED: the server asks for tokens, and the call has none, or one that is unknown, expired or revoked. A
+    stream under way ends with it when its token does.
+    PERMISSION_DENIED: the token is another company's (WRONG_COMPANY), or lacks the scope `export` (SCOPE_MISSING).
+    INVALID_ARGUMENT: `company_id` is malformed, or missing where no token implies it; or another field is wrong.
+    RESOURCE_EXHAUSTED: the company's limit is reached (LIMIT_REACHED); google.rpc.RetryInfo says when to try again. Or a
+    message is over 16 MiB.
+    UNAVAILABLE: the database is away, or the server is stopping; try again. DEADLINE_EXCEEDED.
     """
 
     def GetEvent(self, request, context):
-        """Gives one event with its payload.
-        INVALID_ARGUMENT: `company_id` is missing or malformed, or `event_id` is no UUID. NOT_FOUND: the company has no
-        such event; whether another company has one is not told.
+        """Returns one event with its payload.
+        INVALID_ARGUMENT: `event_id` is no UUID. NOT_FOUND: the company has no such event; whether another company has one
+        is not told.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -79,8 +93,8 @@ class EventQueryServiceServicer:
         was stored when the first page was asked for, once, however many are stored meanwhile; statuses are those of the
         moment of each page.
         A page may be short, even empty, and still have a next page: each call looks through a bounded number of events.
-        INVALID_ARGUMENT: `company_id` is missing or malformed, page_size is negative, the filter can't hold, or the page
-        token is not one that this RPC gave for the same request.
+        INVALID_ARGUMENT: page_size is negative, the filter can't hold, or the page token is not one that this RPC gave for
+        the same request.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -89,19 +103,19 @@ class EventQueryServiceServicer:
     def SummarizeEvents(self, request, context):
         """Counts events and adds up their totals, in groups, for charts. Exact as of one moment of the log, `last_sequence`.
         Statuses have no part in it: they change, and these sums only grow.
-        INVALID_ARGUMENT: `company_id` is missing or malformed, the filter can't hold or names statuses, a time zone that
-        there is not, more than 3 groupings or one twice, or over 10,000 groups (ask for fewer or a shorter time).
+        INVALID_ARGUMENT: the filter can't hold or names statuses, a time zone that there is not, more than 3 groupings,
+        one twice, or HOUR with DAY, or over 10,000 groups (ask for fewer or a shorter time).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchEvents(self, request, context):
-        """Gives events as they are stored, in the log's order, from any point of it on, for as long as the caller listens:
+        """Streams events as they are stored, in the log's order, from any point of it on, for as long as the caller listens:
         each matching event once, none left out, however often the caller comes back with the last `sequence` it has seen.
         An event comes within about a quarter of a second of its commit. The server ends a stream only when it stops
         (UNAVAILABLE), when the caller takes nothing for too long (ABORTED), or on its deadline: come back.
-        INVALID_ARGUMENT: `company_id` is missing or malformed, or the filter can't hold or names statuses.
+        INVALID_ARGUMENT: the filter can't hold or names statuses, or `after_sequence` is below -1.
         OUT_OF_RANGE: `after_sequence` lies beyond the company's last event.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -142,7 +156,14 @@ def add_EventQueryServiceServicer_to_server(servicer, server):
 class EventQueryService:
     """Answers questions about a company's events.
 
-    Any RPC may also answer UNAVAILABLE (the database is away; try again) or DEADLINE_EXCEEDED.
+    Any RPC may also answer:
+    UNAUTHENTICATED: the server asks for tokens, and the call has none, or one that is unknown, expired or revoked. A
+    stream under way ends with it when its token does.
+    PERMISSION_DENIED: the token is another company's (WRONG_COMPANY), or lacks the scope `export` (SCOPE_MISSING).
+    INVALID_ARGUMENT: `company_id` is malformed, or missing where no token implies it; or another field is wrong.
+    RESOURCE_EXHAUSTED: the company's limit is reached (LIMIT_REACHED); google.rpc.RetryInfo says when to try again. Or a
+    message is over 16 MiB.
+    UNAVAILABLE: the database is away, or the server is stopping; try again. DEADLINE_EXCEEDED.
     """
 
     @staticmethod

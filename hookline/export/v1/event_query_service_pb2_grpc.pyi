@@ -29,7 +29,14 @@ GRPC_VERSION: str
 class EventQueryServiceStub:
     """Answers questions about a company's events.
 
-    Any RPC may also answer UNAVAILABLE (the database is away; try again) or DEADLINE_EXCEEDED.
+    Any RPC may also answer:
+    UNAUTHENTICATED: the server asks for tokens, and the call has none, or one that is unknown, expired or revoked. A
+    stream under way ends with it when its token does.
+    PERMISSION_DENIED: the token is another company's (WRONG_COMPANY), or lacks the scope `export` (SCOPE_MISSING).
+    INVALID_ARGUMENT: `company_id` is malformed, or missing where no token implies it; or another field is wrong.
+    RESOURCE_EXHAUSTED: the company's limit is reached (LIMIT_REACHED); google.rpc.RetryInfo says when to try again. Or a
+    message is over 16 MiB.
+    UNAVAILABLE: the database is away, or the server is stopping; try again. DEADLINE_EXCEEDED.
     """
 
     @_typing.overload
@@ -37,30 +44,30 @@ class EventQueryServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> EventQueryServiceAsyncStub: ...
     GetEvent: _grpc.UnaryUnaryMultiCallable[_event_query_service_pb2.GetEventRequest, _event_query_service_pb2.GetEventResponse]
-    """Gives one event with its payload.
-    INVALID_ARGUMENT: `company_id` is missing or malformed, or `event_id` is no UUID. NOT_FOUND: the company has no
-    such event; whether another company has one is not told.
+    """Returns one event with its payload.
+    INVALID_ARGUMENT: `event_id` is no UUID. NOT_FOUND: the company has no such event; whether another company has one
+    is not told.
     """
     ListEvents: _grpc.UnaryUnaryMultiCallable[_event_query_service_pb2.ListEventsRequest, _event_query_service_pb2.ListEventsResponse]
     """Lists events page by page, newest first unless asked otherwise. The pages together show each matching event that
     was stored when the first page was asked for, once, however many are stored meanwhile; statuses are those of the
     moment of each page.
     A page may be short, even empty, and still have a next page: each call looks through a bounded number of events.
-    INVALID_ARGUMENT: `company_id` is missing or malformed, page_size is negative, the filter can't hold, or the page
-    token is not one that this RPC gave for the same request.
+    INVALID_ARGUMENT: page_size is negative, the filter can't hold, or the page token is not one that this RPC gave for
+    the same request.
     """
     SummarizeEvents: _grpc.UnaryUnaryMultiCallable[_event_query_service_pb2.SummarizeEventsRequest, _event_query_service_pb2.SummarizeEventsResponse]
     """Counts events and adds up their totals, in groups, for charts. Exact as of one moment of the log, `last_sequence`.
     Statuses have no part in it: they change, and these sums only grow.
-    INVALID_ARGUMENT: `company_id` is missing or malformed, the filter can't hold or names statuses, a time zone that
-    there is not, more than 3 groupings or one twice, or over 10,000 groups (ask for fewer or a shorter time).
+    INVALID_ARGUMENT: the filter can't hold or names statuses, a time zone that there is not, more than 3 groupings,
+    one twice, or HOUR with DAY, or over 10,000 groups (ask for fewer or a shorter time).
     """
     WatchEvents: _grpc.UnaryStreamMultiCallable[_event_query_service_pb2.WatchEventsRequest, _event_query_service_pb2.WatchEventsResponse]
-    """Gives events as they are stored, in the log's order, from any point of it on, for as long as the caller listens:
+    """Streams events as they are stored, in the log's order, from any point of it on, for as long as the caller listens:
     each matching event once, none left out, however often the caller comes back with the last `sequence` it has seen.
     An event comes within about a quarter of a second of its commit. The server ends a stream only when it stops
     (UNAVAILABLE), when the caller takes nothing for too long (ABORTED), or on its deadline: come back.
-    INVALID_ARGUMENT: `company_id` is missing or malformed, or the filter can't hold or names statuses.
+    INVALID_ARGUMENT: the filter can't hold or names statuses, or `after_sequence` is below -1.
     OUT_OF_RANGE: `after_sequence` lies beyond the company's last event.
     """
 
@@ -68,42 +75,56 @@ class EventQueryServiceStub:
 class EventQueryServiceAsyncStub(EventQueryServiceStub):
     """Answers questions about a company's events.
 
-    Any RPC may also answer UNAVAILABLE (the database is away; try again) or DEADLINE_EXCEEDED.
+    Any RPC may also answer:
+    UNAUTHENTICATED: the server asks for tokens, and the call has none, or one that is unknown, expired or revoked. A
+    stream under way ends with it when its token does.
+    PERMISSION_DENIED: the token is another company's (WRONG_COMPANY), or lacks the scope `export` (SCOPE_MISSING).
+    INVALID_ARGUMENT: `company_id` is malformed, or missing where no token implies it; or another field is wrong.
+    RESOURCE_EXHAUSTED: the company's limit is reached (LIMIT_REACHED); google.rpc.RetryInfo says when to try again. Or a
+    message is over 16 MiB.
+    UNAVAILABLE: the database is away, or the server is stopping; try again. DEADLINE_EXCEEDED.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetEvent: _aio.UnaryUnaryMultiCallable[_event_query_service_pb2.GetEventRequest, _event_query_service_pb2.GetEventResponse]  # type: ignore[assignment]
-    """Gives one event with its payload.
-    INVALID_ARGUMENT: `company_id` is missing or malformed, or `event_id` is no UUID. NOT_FOUND: the company has no
-    such event; whether another company has one is not told.
+    """Returns one event with its payload.
+    INVALID_ARGUMENT: `event_id` is no UUID. NOT_FOUND: the company has no such event; whether another company has one
+    is not told.
     """
     ListEvents: _aio.UnaryUnaryMultiCallable[_event_query_service_pb2.ListEventsRequest, _event_query_service_pb2.ListEventsResponse]  # type: ignore[assignment]
     """Lists events page by page, newest first unless asked otherwise. The pages together show each matching event that
     was stored when the first page was asked for, once, however many are stored meanwhile; statuses are those of the
     moment of each page.
     A page may be short, even empty, and still have a next page: each call looks through a bounded number of events.
-    INVALID_ARGUMENT: `company_id` is missing or malformed, page_size is negative, the filter can't hold, or the page
-    token is not one that this RPC gave for the same request.
+    INVALID_ARGUMENT: page_size is negative, the filter can't hold, or the page token is not one that this RPC gave for
+    the same request.
     """
     SummarizeEvents: _aio.UnaryUnaryMultiCallable[_event_query_service_pb2.SummarizeEventsRequest, _event_query_service_pb2.SummarizeEventsResponse]  # type: ignore[assignment]
     """Counts events and adds up their totals, in groups, for charts. Exact as of one moment of the log, `last_sequence`.
     Statuses have no part in it: they change, and these sums only grow.
-    INVALID_ARGUMENT: `company_id` is missing or malformed, the filter can't hold or names statuses, a time zone that
-    there is not, more than 3 groupings or one twice, or over 10,000 groups (ask for fewer or a shorter time).
+    INVALID_ARGUMENT: the filter can't hold or names statuses, a time zone that there is not, more than 3 groupings,
+    one twice, or HOUR with DAY, or over 10,000 groups (ask for fewer or a shorter time).
     """
     WatchEvents: _aio.UnaryStreamMultiCallable[_event_query_service_pb2.WatchEventsRequest, _event_query_service_pb2.WatchEventsResponse]  # type: ignore[assignment]
-    """Gives events as they are stored, in the log's order, from any point of it on, for as long as the caller listens:
+    """Streams events as they are stored, in the log's order, from any point of it on, for as long as the caller listens:
     each matching event once, none left out, however often the caller comes back with the last `sequence` it has seen.
     An event comes within about a quarter of a second of its commit. The server ends a stream only when it stops
     (UNAVAILABLE), when the caller takes nothing for too long (ABORTED), or on its deadline: come back.
-    INVALID_ARGUMENT: `company_id` is missing or malformed, or the filter can't hold or names statuses.
+    INVALID_ARGUMENT: the filter can't hold or names statuses, or `after_sequence` is below -1.
     OUT_OF_RANGE: `after_sequence` lies beyond the company's last event.
     """
 
 class EventQueryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Answers questions about a company's events.
 
-    Any RPC may also answer UNAVAILABLE (the database is away; try again) or DEADLINE_EXCEEDED.
+    Any RPC may also answer:
+    UNAUTHENTICATED: the server asks for tokens, and the call has none, or one that is unknown, expired or revoked. A
+    stream under way ends with it when its token does.
+    PERMISSION_DENIED: the token is another company's (WRONG_COMPANY), or lacks the scope `export` (SCOPE_MISSING).
+    INVALID_ARGUMENT: `company_id` is malformed, or missing where no token implies it; or another field is wrong.
+    RESOURCE_EXHAUSTED: the company's limit is reached (LIMIT_REACHED); google.rpc.RetryInfo says when to try again. Or a
+    message is over 16 MiB.
+    UNAVAILABLE: the database is away, or the server is stopping; try again. DEADLINE_EXCEEDED.
     """
 
     @_abc_1.abstractmethod
@@ -112,9 +133,9 @@ class EventQueryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _event_query_service_pb2.GetEventRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_event_query_service_pb2.GetEventResponse, _abc.Awaitable[_event_query_service_pb2.GetEventResponse]]:
-        """Gives one event with its payload.
-        INVALID_ARGUMENT: `company_id` is missing or malformed, or `event_id` is no UUID. NOT_FOUND: the company has no
-        such event; whether another company has one is not told.
+        """Returns one event with its payload.
+        INVALID_ARGUMENT: `event_id` is no UUID. NOT_FOUND: the company has no such event; whether another company has one
+        is not told.
         """
 
     @_abc_1.abstractmethod
@@ -127,8 +148,8 @@ class EventQueryServiceServicer(metaclass=_abc_1.ABCMeta):
         was stored when the first page was asked for, once, however many are stored meanwhile; statuses are those of the
         moment of each page.
         A page may be short, even empty, and still have a next page: each call looks through a bounded number of events.
-        INVALID_ARGUMENT: `company_id` is missing or malformed, page_size is negative, the filter can't hold, or the page
-        token is not one that this RPC gave for the same request.
+        INVALID_ARGUMENT: page_size is negative, the filter can't hold, or the page token is not one that this RPC gave for
+        the same request.
         """
 
     @_abc_1.abstractmethod
@@ -139,8 +160,8 @@ class EventQueryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_event_query_service_pb2.SummarizeEventsResponse, _abc.Awaitable[_event_query_service_pb2.SummarizeEventsResponse]]:
         """Counts events and adds up their totals, in groups, for charts. Exact as of one moment of the log, `last_sequence`.
         Statuses have no part in it: they change, and these sums only grow.
-        INVALID_ARGUMENT: `company_id` is missing or malformed, the filter can't hold or names statuses, a time zone that
-        there is not, more than 3 groupings or one twice, or over 10,000 groups (ask for fewer or a shorter time).
+        INVALID_ARGUMENT: the filter can't hold or names statuses, a time zone that there is not, more than 3 groupings,
+        one twice, or HOUR with DAY, or over 10,000 groups (ask for fewer or a shorter time).
         """
 
     @_abc_1.abstractmethod
@@ -149,11 +170,11 @@ class EventQueryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _event_query_service_pb2.WatchEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_event_query_service_pb2.WatchEventsResponse], _abc.AsyncIterator[_event_query_service_pb2.WatchEventsResponse]]:
-        """Gives events as they are stored, in the log's order, from any point of it on, for as long as the caller listens:
+        """Streams events as they are stored, in the log's order, from any point of it on, for as long as the caller listens:
         each matching event once, none left out, however often the caller comes back with the last `sequence` it has seen.
         An event comes within about a quarter of a second of its commit. The server ends a stream only when it stops
         (UNAVAILABLE), when the caller takes nothing for too long (ABORTED), or on its deadline: come back.
-        INVALID_ARGUMENT: `company_id` is missing or malformed, or the filter can't hold or names statuses.
+        INVALID_ARGUMENT: the filter can't hold or names statuses, or `after_sequence` is below -1.
         OUT_OF_RANGE: `after_sequence` lies beyond the company's last event.
         """
 

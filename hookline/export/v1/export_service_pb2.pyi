@@ -29,11 +29,15 @@ class _ExportFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExportFo
     EXPORT_FORMAT_UNSPECIFIED: _ExportFormat.ValueType  # 0
     """Not given: INVALID_ARGUMENT."""
     EXPORT_FORMAT_CSV: _ExportFormat.ValueType  # 1
-    """RFC 4180 with a header line; the columns are those of the header message. An absent value is empty, an empty text
-    is "". A text that a spreadsheet would run as a formula (it starts with = + - @ TAB or CR) has a ' before it.
+    """RFC 4180, but with "\\n" at the end of lines, with a header line; the columns are those of the header message. An
+    absent value is empty, an empty text is "". With one column alone, an absent value is an empty line, which many
+    readers pass over: ask for a second one that is always there, such as event_id. A text that a spreadsheet would run
+    as a formula (it starts with = + - @ TAB or CR) has a ' before it.
     """
     EXPORT_FORMAT_JSON: _ExportFormat.ValueType  # 2
-    """One JSON array of objects, one a line, with every field and the payload. Absent values are null. Totals are strings."""
+    """One JSON array of objects, one a line, with every field and the payload. Absent values are null. Totals are
+    strings.
+    """
     EXPORT_FORMAT_NDJSON: _ExportFormat.ValueType  # 3
     """The same objects, one a line, without the array."""
 
@@ -43,11 +47,15 @@ class ExportFormat(_ExportFormat, metaclass=_ExportFormatEnumTypeWrapper):
 EXPORT_FORMAT_UNSPECIFIED: ExportFormat.ValueType  # 0
 """Not given: INVALID_ARGUMENT."""
 EXPORT_FORMAT_CSV: ExportFormat.ValueType  # 1
-"""RFC 4180 with a header line; the columns are those of the header message. An absent value is empty, an empty text
-is "". A text that a spreadsheet would run as a formula (it starts with = + - @ TAB or CR) has a ' before it.
+"""RFC 4180, but with "\\n" at the end of lines, with a header line; the columns are those of the header message. An
+absent value is empty, an empty text is "". With one column alone, an absent value is an empty line, which many
+readers pass over: ask for a second one that is always there, such as event_id. A text that a spreadsheet would run
+as a formula (it starts with = + - @ TAB or CR) has a ' before it.
 """
 EXPORT_FORMAT_JSON: ExportFormat.ValueType  # 2
-"""One JSON array of objects, one a line, with every field and the payload. Absent values are null. Totals are strings."""
+"""One JSON array of objects, one a line, with every field and the payload. Absent values are null. Totals are
+strings.
+"""
 EXPORT_FORMAT_NDJSON: ExportFormat.ValueType  # 3
 """The same objects, one a line, without the array."""
 Global___ExportFormat: _TypeAlias = ExportFormat  # noqa: Y015
@@ -154,7 +162,7 @@ class ExportEventsRequest(_message.Message):
     COMPRESSION_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
     company_id: _builtins.str
-    """The company. Required."""
+    """The company. Required, unless the call's token implies it."""
     format: Global___ExportFormat.ValueType
     """The file's format. Required."""
     limit: _builtins.int
@@ -179,8 +187,8 @@ class ExportEventsRequest(_message.Message):
     def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The columns of a CSV or the members of each JSON object, in this order. Each is the name of a field of an event
         (event_id, sequence, type, platform_type, platform, source, dedup_key, customer_name, product_name, total,
-        currency, status, status_error, occurred_time, received_time, payload) or a path into the payload, such as
-        "payload.utm.source" or "payload.items.0.name". At most 100, each once. Empty: the usual ones of the format.
+        currency, status, status_error, occurred_time, received_time, erase_time, payload) or a path into the payload, such
+        as "payload.utm.source" or "payload.items.0.name". At most 100, each once. Empty: the usual ones of the format.
         """
 
     def __init__(

@@ -28,7 +28,15 @@ if _version_not_supported:
 class ExportServiceStub:
     """Streams a company's events out as a file.
 
-    UNAVAILABLE: the database is away. The rest of the stream is then missing: see the trailer.
+    Any RPC may also answer:
+    UNAUTHENTICATED: the server asks for tokens, and the call has none, or one that is unknown, expired or revoked. A
+    stream under way ends with it when its token does.
+    PERMISSION_DENIED: the token is another company's (WRONG_COMPANY), or lacks the scope `export` (SCOPE_MISSING).
+    INVALID_ARGUMENT: `company_id` is malformed, or missing where no token implies it; or another field is wrong.
+    RESOURCE_EXHAUSTED: the company's limit is reached (LIMIT_REACHED); google.rpc.RetryInfo says when to try again.
+    LIMIT_REACHED, too: as many exports as the company may run at once are under way. Or a message is over 16 MiB.
+    UNAVAILABLE: the database is away, or the server is stopping; try again. The rest of the stream is then missing: see
+    the trailer. DEADLINE_EXCEEDED.
     """
 
     def __init__(self, channel):
@@ -47,7 +55,15 @@ class ExportServiceStub:
 class ExportServiceServicer:
     """Streams a company's events out as a file.
 
-    UNAVAILABLE: the database is away. The rest of the stream is then missing: see the trailer.
+    Any RPC may also answer:
+    UNAUTHENTICATED: the server asks for tokens, and the call has none, or one that is unknown, expired or revoked. A
+    stream under way ends with it when its token does.
+    PERMISSION_DENIED: the token is another company's (WRONG_COMPANY), or lacks the scope `export` (SCOPE_MISSING).
+    INVALID_ARGUMENT: `company_id` is malformed, or missing where no token implies it; or another field is wrong.
+    RESOURCE_EXHAUSTED: the company's limit is reached (LIMIT_REACHED); google.rpc.RetryInfo says when to try again.
+    LIMIT_REACHED, too: as many exports as the company may run at once are under way. Or a message is over 16 MiB.
+    UNAVAILABLE: the database is away, or the server is stopping; try again. The rest of the stream is then missing: see
+    the trailer. DEADLINE_EXCEEDED.
     """
 
     def ExportEvents(self, request, context):
@@ -55,16 +71,16 @@ class ExportServiceServicer:
         a trailer. The chunks' data put end to end is the file. A stream without a trailer is not complete, whatever its
         status. Events stored while the export runs are not in it; each event's status is that at the start.
 
-        After a break the same request with the last chunk's `resume_token` goes on with the very next byte, on any process:
-        the file is the same to the last byte, whatever was stored or marked meanwhile, or the call is refused with
-        FAILED_PRECONDITION and the reason.
+        After a break the same request with the last chunk's `resume_token` goes on with the very next byte, on any
+        process: the file is the same to the last byte, whatever was stored or marked meanwhile, or the call is refused
+        with FAILED_PRECONDITION and the reason, perhaps only after the header: events were erased, the log was restored
+        to an earlier moment, or the server writes the format in another way by now.
 
         The server reads only as fast as the caller does. A caller that takes nothing for longer than the server's
         HOOKLINE_STALL_SECONDS is dropped: ABORTED.
         No event matches: a file without rows, and a trailer.
-        INVALID_ARGUMENT: `company_id` is missing or malformed, no format, a negative limit, a filter that can't hold,
-        unknown columns, a time zone that there is not, CSV settings with another format, or a resume token that this RPC
-        did not give for the same request.
+        INVALID_ARGUMENT: no format, a negative limit, a filter that can't hold, unknown columns, a time zone that there is
+        not, CSV settings with another format, or a resume token that this RPC did not give for the same request.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -89,7 +105,15 @@ def add_ExportServiceServicer_to_server(servicer, server):
 class ExportService:
     """Streams a company's events out as a file.
 
-    UNAVAILABLE: the database is away. The rest of the stream is then missing: see the trailer.
+    Any RPC may also answer:
+    UNAUTHENTICATED: the server asks for tokens, and the call has none, or one that is unknown, expired or revoked. A
+    stream under way ends with it when its token does.
+    PERMISSION_DENIED: the token is another company's (WRONG_COMPANY), or lacks the scope `export` (SCOPE_MISSING).
+    INVALID_ARGUMENT: `company_id` is malformed, or missing where no token implies it; or another field is wrong.
+    RESOURCE_EXHAUSTED: the company's limit is reached (LIMIT_REACHED); google.rpc.RetryInfo says when to try again.
+    LIMIT_REACHED, too: as many exports as the company may run at once are under way. Or a message is over 16 MiB.
+    UNAVAILABLE: the database is away, or the server is stopping; try again. The rest of the stream is then missing: see
+    the trailer. DEADLINE_EXCEEDED.
     """
 
     @staticmethod

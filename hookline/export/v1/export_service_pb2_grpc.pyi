@@ -29,7 +29,15 @@ GRPC_VERSION: str
 class ExportServiceStub:
     """Streams a company's events out as a file.
 
-    UNAVAILABLE: the database is away. The rest of the stream is then missing: see the trailer.
+    Any RPC may also answer:
+    UNAUTHENTICATED: the server asks for tokens, and the call has none, or one that is unknown, expired or revoked. A
+    stream under way ends with it when its token does.
+    PERMISSION_DENIED: the token is another company's (WRONG_COMPANY), or lacks the scope `export` (SCOPE_MISSING).
+    INVALID_ARGUMENT: `company_id` is malformed, or missing where no token implies it; or another field is wrong.
+    RESOURCE_EXHAUSTED: the company's limit is reached (LIMIT_REACHED); google.rpc.RetryInfo says when to try again.
+    LIMIT_REACHED, too: as many exports as the company may run at once are under way. Or a message is over 16 MiB.
+    UNAVAILABLE: the database is away, or the server is stopping; try again. The rest of the stream is then missing: see
+    the trailer. DEADLINE_EXCEEDED.
     """
 
     @_typing.overload
@@ -41,23 +49,31 @@ class ExportServiceStub:
     a trailer. The chunks' data put end to end is the file. A stream without a trailer is not complete, whatever its
     status. Events stored while the export runs are not in it; each event's status is that at the start.
 
-    After a break the same request with the last chunk's `resume_token` goes on with the very next byte, on any process:
-    the file is the same to the last byte, whatever was stored or marked meanwhile, or the call is refused with
-    FAILED_PRECONDITION and the reason.
+    After a break the same request with the last chunk's `resume_token` goes on with the very next byte, on any
+    process: the file is the same to the last byte, whatever was stored or marked meanwhile, or the call is refused
+    with FAILED_PRECONDITION and the reason, perhaps only after the header: events were erased, the log was restored
+    to an earlier moment, or the server writes the format in another way by now.
 
     The server reads only as fast as the caller does. A caller that takes nothing for longer than the server's
     HOOKLINE_STALL_SECONDS is dropped: ABORTED.
     No event matches: a file without rows, and a trailer.
-    INVALID_ARGUMENT: `company_id` is missing or malformed, no format, a negative limit, a filter that can't hold,
-    unknown columns, a time zone that there is not, CSV settings with another format, or a resume token that this RPC
-    did not give for the same request.
+    INVALID_ARGUMENT: no format, a negative limit, a filter that can't hold, unknown columns, a time zone that there is
+    not, CSV settings with another format, or a resume token that this RPC did not give for the same request.
     """
 
 @_typing.type_check_only
 class ExportServiceAsyncStub(ExportServiceStub):
     """Streams a company's events out as a file.
 
-    UNAVAILABLE: the database is away. The rest of the stream is then missing: see the trailer.
+    Any RPC may also answer:
+    UNAUTHENTICATED: the server asks for tokens, and the call has none, or one that is unknown, expired or revoked. A
+    stream under way ends with it when its token does.
+    PERMISSION_DENIED: the token is another company's (WRONG_COMPANY), or lacks the scope `export` (SCOPE_MISSING).
+    INVALID_ARGUMENT: `company_id` is malformed, or missing where no token implies it; or another field is wrong.
+    RESOURCE_EXHAUSTED: the company's limit is reached (LIMIT_REACHED); google.rpc.RetryInfo says when to try again.
+    LIMIT_REACHED, too: as many exports as the company may run at once are under way. Or a message is over 16 MiB.
+    UNAVAILABLE: the database is away, or the server is stopping; try again. The rest of the stream is then missing: see
+    the trailer. DEADLINE_EXCEEDED.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -66,22 +82,30 @@ class ExportServiceAsyncStub(ExportServiceStub):
     a trailer. The chunks' data put end to end is the file. A stream without a trailer is not complete, whatever its
     status. Events stored while the export runs are not in it; each event's status is that at the start.
 
-    After a break the same request with the last chunk's `resume_token` goes on with the very next byte, on any process:
-    the file is the same to the last byte, whatever was stored or marked meanwhile, or the call is refused with
-    FAILED_PRECONDITION and the reason.
+    After a break the same request with the last chunk's `resume_token` goes on with the very next byte, on any
+    process: the file is the same to the last byte, whatever was stored or marked meanwhile, or the call is refused
+    with FAILED_PRECONDITION and the reason, perhaps only after the header: events were erased, the log was restored
+    to an earlier moment, or the server writes the format in another way by now.
 
     The server reads only as fast as the caller does. A caller that takes nothing for longer than the server's
     HOOKLINE_STALL_SECONDS is dropped: ABORTED.
     No event matches: a file without rows, and a trailer.
-    INVALID_ARGUMENT: `company_id` is missing or malformed, no format, a negative limit, a filter that can't hold,
-    unknown columns, a time zone that there is not, CSV settings with another format, or a resume token that this RPC
-    did not give for the same request.
+    INVALID_ARGUMENT: no format, a negative limit, a filter that can't hold, unknown columns, a time zone that there is
+    not, CSV settings with another format, or a resume token that this RPC did not give for the same request.
     """
 
 class ExportServiceServicer(metaclass=_abc_1.ABCMeta):
     """Streams a company's events out as a file.
 
-    UNAVAILABLE: the database is away. The rest of the stream is then missing: see the trailer.
+    Any RPC may also answer:
+    UNAUTHENTICATED: the server asks for tokens, and the call has none, or one that is unknown, expired or revoked. A
+    stream under way ends with it when its token does.
+    PERMISSION_DENIED: the token is another company's (WRONG_COMPANY), or lacks the scope `export` (SCOPE_MISSING).
+    INVALID_ARGUMENT: `company_id` is malformed, or missing where no token implies it; or another field is wrong.
+    RESOURCE_EXHAUSTED: the company's limit is reached (LIMIT_REACHED); google.rpc.RetryInfo says when to try again.
+    LIMIT_REACHED, too: as many exports as the company may run at once are under way. Or a message is over 16 MiB.
+    UNAVAILABLE: the database is away, or the server is stopping; try again. The rest of the stream is then missing: see
+    the trailer. DEADLINE_EXCEEDED.
     """
 
     @_abc_1.abstractmethod
@@ -94,16 +118,16 @@ class ExportServiceServicer(metaclass=_abc_1.ABCMeta):
         a trailer. The chunks' data put end to end is the file. A stream without a trailer is not complete, whatever its
         status. Events stored while the export runs are not in it; each event's status is that at the start.
 
-        After a break the same request with the last chunk's `resume_token` goes on with the very next byte, on any process:
-        the file is the same to the last byte, whatever was stored or marked meanwhile, or the call is refused with
-        FAILED_PRECONDITION and the reason.
+        After a break the same request with the last chunk's `resume_token` goes on with the very next byte, on any
+        process: the file is the same to the last byte, whatever was stored or marked meanwhile, or the call is refused
+        with FAILED_PRECONDITION and the reason, perhaps only after the header: events were erased, the log was restored
+        to an earlier moment, or the server writes the format in another way by now.
 
         The server reads only as fast as the caller does. A caller that takes nothing for longer than the server's
         HOOKLINE_STALL_SECONDS is dropped: ABORTED.
         No event matches: a file without rows, and a trailer.
-        INVALID_ARGUMENT: `company_id` is missing or malformed, no format, a negative limit, a filter that can't hold,
-        unknown columns, a time zone that there is not, CSV settings with another format, or a resume token that this RPC
-        did not give for the same request.
+        INVALID_ARGUMENT: no format, a negative limit, a filter that can't hold, unknown columns, a time zone that there is
+        not, CSV settings with another format, or a resume token that this RPC did not give for the same request.
         """
 
 def add_ExportServiceServicer_to_server(servicer: ExportServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -147,7 +147,7 @@ LIMIT :max_rows::bigint;
 -- partition. In the order of the list, so that no more of it is looked at than fills the page.
 SELECT e.event_id, e.sequence, e.source, e.platform, e.type, coalesce(e.platform_type, e.type) AS platform_type,
        e.dedup_key, e.customer_name, e.product_name, e.total::text AS total, e.currency,
-       coalesce(s.status, 'pending') AS status, s.error AS status_error, e.occurred_time, e.received_time,
+       coalesce(s.status, 'pending') AS status, s.error AS status_error, e.occurred_time, e.received_time, e.erase_time,
        CASE WHEN :with_payload::boolean THEN e.payload END AS payload
 FROM unnest(:sequences::bigint[], :received_times::timestamptz[]) WITH ORDINALITY AS f (sequence, received_time, place)
 CROSS JOIN LATERAL (
