@@ -8,7 +8,7 @@ from typing import Literal
 from bench.measure import AtLeast, InexactError, Measurement, ratios, side_by_side
 from bench.psql import connected
 from bench.suite import Bench
-from services.export import formats, store
+from services.export import formats, page_store
 from services.export.filters import Filter
 from services.export.store import Span
 
@@ -78,7 +78,7 @@ async def compared(
 
 def _command(which: Exported, file_format: Literal["csv", "json"]) -> str:
     """The service's own statement, with no filter and the whole log as one page, in one line as \\copy needs it."""
-    query = store.page_query(
+    query = page_store.page_query(
         which.company,
         _FORMATS[file_format],
         Span(0, which.events),

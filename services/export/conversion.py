@@ -10,8 +10,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hookline.events.v1 import events_pb2
 from services.export import store
 from services.export.containment import NotContainableError, contained
+from services.export.event_store import Event
 from services.export.filters import Filter, Status
-from services.export.store import Event
 from shared.db import Connection
 from shared.errors import InvalidField, Violation
 

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from services.export import search, store
+from services.export import search, search_store, store
+from services.export.event_store import Event
 from services.export.filters import Filter
-from services.export.store import Event, Span
+from services.export.store import Span
 from services.export.walking import MAX_INDEXED, Gathered, part
 from shared.db import Connection
 
@@ -62,7 +63,7 @@ async def read_page(
 async def _take_occurred(gathered: Gathered) -> None:
     """Goes on along the index on the time of occurring, wherever in the log that leads to: to all there is, if that is
     not too much."""
-    all_of_them = await store.find_occurred(
+    all_of_them = await search_store.find_occurred(
         gathered.connection, gathered.company_id, gathered.which, gathered.down, MAX_OCCURRED
     )
     if all_of_them is None:

@@ -6,7 +6,7 @@ import msgspec
 
 from hookline.export.v1 import event_query_service_pb2 as pb
 from hookline.export.v1 import event_query_service_pb2_grpc
-from services.export import conversion, store, summaries, summary_request
+from services.export import conversion, event_store, store, summaries, summary_request
 from services.export.cache import Cache
 from services.export.first_pages import remembered
 from services.export.listing import Walk, newer, older, read_page
@@ -36,7 +36,7 @@ class EventQueryServicer(event_query_service_pb2_grpc.EventQueryServiceServicer)
         company_id = requests.company(request.company_id)
         event_id = requests.uuid_of(request.event_id, "event_id")
         async with db.acquired(self._pool) as connection:
-            event = await store.get_event(connection, company_id, event_id)
+            event = await event_store.get_event(connection, company_id, event_id)
         if event is None:
             raise EventNotFound("the company has no such event", event_id=str(event_id))
         return pb.GetEventResponse(event=conversion.from_event(company_id, event))

@@ -6,11 +6,12 @@ from collections.abc import AsyncGenerator
 
 import msgspec
 
-from services.export import store
+from services.export import page_store, search_store
 from services.export.chunker import Boundary
 from services.export.filters import Filter
 from services.export.formats import Format
-from services.export.store import Mark, Page, PageTooLargeError, Span
+from services.export.page_store import Page, PageTooLargeError
+from services.export.store import Mark, Span
 from services.export.turns import Turns
 from shared import db
 
@@ -45,7 +46,7 @@ _Reading = deque[tuple[_Part, asyncio.Task[Page]]]
 
 
 class ExportReader:
-    """One export's way through the log, from `start` on. `limit` None: all events up to the mark."""
+    """One export's way through a part of the log, from `start` on. `limit` None: all events of the part."""
 
     def __init__(
         self,
@@ -55,6 +56,7 @@ class ExportReader:
         file_format: Format,
         mark: Mark,
         which: Filter,
+        part: Span,
         start: Boundary,
         *,
         newest_first: bool,
@@ -67,7 +69,8 @@ class ExportReader:
         self._mark = mark
         self._which = which
         self._newest_first = newest_first
-        self._at = start.at
+        self._log = part
+        self._at = min(start.at, part.upto) if newest_first else max(start.at, part.after)
         self._left = (mark.last_sequence if limit is None else limit) - start.rows
         # In events that are looked at: all, or those that an index leads to.
         self._length = FIRST_PAGE_BYTES // file_format.kind.value
@@ -118,7 +121,7 @@ class ExportReader:
         return span.after if self._newest_first else span.upto
 
     async def _next(self) -> _Part | None:
-        left = Span(0, self._at) if self._newest_first else Span(self._at, self._mark.last_sequence)
+        left = Span(self._log.after, self._at) if self._newest_first else Span(self._at, self._log.upto)
         if self._left <= 0 or left.after >= left.upto:
             return None
         if self._which.is_indexed:
@@ -155,7 +158,9 @@ class ExportReader:
             self._turns.of(self._company_id),
             self._pool.acquire() as connection,
         ):
-            found = await store.find_indexed(connection, self._company_id, left, self._which, self._newest_first, most)
+            found = await search_store.find_indexed(
+                connection, self._company_id, left, self._which, self._newest_first, most
+            )
         self._found.extend(one.sequence for one in found)
         self._is_all_found = len(found) < most
 
@@ -177,7 +182,7 @@ class ExportReader:
         return max(1, min(events * rows // page.rows, events * GROWTH, self._most))
 
     async def _read(self, part: _Part) -> Page:
-        query = store.page_query(
+        query = page_store.page_query(
             self._company_id,
             self._format,
             part.span,
@@ -193,7 +198,7 @@ class ExportReader:
         ):
             began = asyncio.get_running_loop().time()
             try:
-                page = await store.copy_page(
+                page = await page_store.copy_page(
                     connection, query, MAX_PAGE_BYTES if part.events > 1 else None, int(part.events * self._event_bytes)
                 )
             except BaseException:

@@ -9,9 +9,10 @@ for one call.
 
 from collections.abc import Sequence
 
-from services.export import store
+from services.export import search_store
 from services.export.filters import Filter
-from services.export.store import Found, Span, TermCount, Terms
+from services.export.search_store import Found, TermCount, Terms
+from services.export.store import Span
 from services.export.walking import Gathered, part, rest
 
 BUCKET_BITS = 16
@@ -42,7 +43,7 @@ async def gather(gathered: Gathered) -> None:
     if len(gathered.events) * MAX_WALK * 4 >= gathered.room * FIRST:
         await gathered.walk(MAX_WALK)
         return
-    counts = await store.count_terms(gathered.connection, gathered.company_id, first, gathered.which)
+    counts = await search_store.count_terms(gathered.connection, gathered.company_id, first, gathered.which)
     terms = _rare(gathered.which, counts)
     if terms != Terms():
         await _gather_found(gathered, terms)
@@ -71,13 +72,13 @@ def _rare(which: Filter, counts: Sequence[TermCount]) -> Terms:
 
 async def _gather_found(gathered: Gathered, terms: Terms) -> None:
     ids = await _ids(gathered)
-    months = await store.months(gathered.connection, gathered.company_id, gathered.left)
+    months = await search_store.months(gathered.connection, gathered.company_id, gathered.left)
     looks, seconds, group = MAX_LOOKS, SECONDS, GROUP
     for month in reversed(months) if gathered.down else months:
         left = month.span
         while left.after < left.upto:
             buckets = _buckets(left, gathered.down)[:group]
-            answer = await store.find_terms(
+            answer = await search_store.find_terms(
                 gathered.connection, gathered.company_id, month, left, buckets, terms, gathered.down, MAX_LOOK, seconds
             )
             found, reached = _reached(left, buckets, answer.buckets, gathered.down, looks)
@@ -93,7 +94,7 @@ async def _gather_found(gathered: Gathered, terms: Terms) -> None:
 async def _ids(gathered: Gathered) -> list[Found]:
     if gathered.which.text is None:
         return []
-    return await store.find_ids(gathered.connection, gathered.company_id, gathered.left, gathered.which.text)
+    return await search_store.find_ids(gathered.connection, gathered.company_id, gathered.left, gathered.which.text)
 
 
 def _buckets(span: Span, down: bool) -> Sequence[int]:

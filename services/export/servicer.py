@@ -10,9 +10,10 @@ from services.export import conversion, export_request, store
 from services.export.chunker import Boundary, ChangedError, Chunk, Chunker, Position
 from services.export.export_request import ExportRequest
 from services.export.filters import Filter
+from services.export.page_store import Page
 from services.export.reader import ExportReader
 from services.export.resuming import Begun, ResumeTokens
-from services.export.store import Mark, Page
+from services.export.store import Mark, Span
 from services.export.turns import Turns
 from shared import audit, db
 from shared.audit import Action
@@ -41,7 +42,8 @@ class ExportServicer(export_service_pb2_grpc.ExportServiceServicer):
 
     async def _exported(self, asked: ExportRequest) -> AsyncGenerator[pb.ExportEventsResponse, None]:
         resumed = self._tokens.decode(asked.resume_token, asked.identity) if asked.resume_token else None
-        mark, position = await self._mark(asked, resumed), resumed[1] if resumed else None
+        mark, part = await self._mark(asked, resumed)
+        position = resumed[1] if resumed else None
         boundary = position.boundary if position else Boundary(mark.last_sequence if asked.newest_first else 0)
         reader = ExportReader(
             self._pool,
@@ -50,6 +52,7 @@ class ExportServicer(export_service_pb2_grpc.ExportServiceServicer):
             asked.format,
             mark,
             asked.filter,
+            part,
             boundary,
             newest_first=asked.newest_first,
             limit=asked.limit,
@@ -83,18 +86,19 @@ class ExportServicer(export_service_pb2_grpc.ExportServiceServicer):
             trailer=pb.ExportTrailer(rows=chunker.rows, bytes=last.size, digest=last.digest, sha256=chunker.sha256)
         )
 
-    async def _mark(self, asked: ExportRequest, resumed: tuple[Begun, Position] | None) -> Mark:
+    async def _mark(self, asked: ExportRequest, resumed: tuple[Begun, Position] | None) -> tuple[Mark, Span]:
+        """The export's mark, and the part of the log up to it that the filter's times leave."""
         async with db.acquired(self._pool) as connection:
             await conversion.check_zone(connection, asked.format.time_zone)
-            now = await store.mark(connection, asked.company_id)
-        if resumed is None:
-            return now
-        mark = resumed[0].mark
-        if mark.last_change > now.last_change:
-            raise ExportNotResumable("log_changed")
-        if mark.erasure_epoch != now.erasure_epoch:
-            raise ExportNotResumable("erased")
-        return mark
+            mark = now = await store.mark(connection, asked.company_id)
+            if resumed is not None:
+                mark = resumed[0].mark
+                if mark.last_change > now.last_change:
+                    raise ExportNotResumable("log_changed")
+                if mark.erasure_epoch != now.erasure_epoch:
+                    raise ExportNotResumable("erased")
+            whole = Span(0, mark.last_sequence)
+            return mark, await store.received_part(connection, asked.company_id, whole, asked.filter)
 
     async def _first(
         self,

@@ -13,10 +13,11 @@ from enum import StrEnum
 
 import msgspec
 
-from services.export import store
+from services.export import event_store, store
 from services.export.cache import Cache
+from services.export.event_store import SummaryRow
 from services.export.filters import Filter
-from services.export.store import Mark, Span, SummaryRow
+from services.export.store import Mark, Span
 from services.export.turns import Turns
 from shared import db
 
@@ -85,7 +86,7 @@ async def summarize(pool: db.Pool, turns: Turns, cache: Cache, company_id: str, 
         # Behind the part there is nothing to add.
         reached = mark.last_sequence if at == within.upto else at
         async with turns.of(company_id), db.acquired(pool) as connection:
-            rows = await store.summarize(
+            rows = await event_store.summarize(
                 connection, company_id, span, which, question.group_by, question.time_zone, MAX_ROWS + 1
             )
             event_id = await store.event_id_at(connection, company_id, reached)

@@ -6,7 +6,7 @@ from itertools import groupby
 from hookline.events.v1 import events_pb2
 from hookline.export.v1 import event_query_service_pb2 as pb
 from services.export import conversion
-from services.export.store import SummaryRow
+from services.export.event_store import SummaryRow
 from services.export.summaries import Grouping, Question, Summary
 from shared import requests
 from shared.errors import InvalidField, Violation

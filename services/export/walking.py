@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
-from services.export import store
+from services.export import event_store, search_store
+from services.export.event_store import Event
 from services.export.filters import Filter
-from services.export.store import Event, Found, Span
+from services.export.search_store import Found
+from services.export.store import Span
 from shared.db import Connection
 
 MAX_INDEXED = 2_000
@@ -59,7 +61,7 @@ class Gathered:
     async def walk(self, events: int) -> None:
         """Looks through the next `events` of the log."""
         span = part(self.left, self.down, of=events)
-        found = await store.list_events(
+        found = await event_store.list_events(
             self.connection, self.company_id, span, self.which, self.down, self.room, self._bytes_left
         )
         self._add(found, span)
@@ -67,7 +69,9 @@ class Gathered:
     async def follow(self) -> None:
         """Goes along the index on types, or that on sources, past the next of those that it leads to."""
         most = self.room if self.which.is_index_alone else max(MAX_INDEXED, self.room)
-        found = await store.find_indexed(self.connection, self.company_id, self.left, self.which, self.down, most)
+        found = await search_store.find_indexed(
+            self.connection, self.company_id, self.left, self.which, self.down, most
+        )
         # As far as the last one, where there may be more.
         reached = part(self.left, self.down, to=found[-1].sequence) if len(found) == most else self.left
         await self.take(found, reached)
@@ -77,7 +81,7 @@ class Gathered:
         if not found:
             self._add([], reached)
             return
-        events = await store.list_found(
+        events = await event_store.list_found(
             self.connection, self.company_id, found, self.which, self.down, self.room, self._bytes_left
         )
         self._add(events, reached)

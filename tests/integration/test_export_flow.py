@@ -1,6 +1,7 @@
 """Readers that stall or leave: what an export holds is given back, and none holds more than a few pages."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import grpc
@@ -8,9 +9,9 @@ import pytest
 
 from hookline.events.v1.events_pb2 import EVENT_ORDER_NEWEST_FIRST, EVENT_ORDER_OLDEST_FIRST, EventFilter
 from hookline.export.v1 import export_service_pb2 as pb
-from services.export import reader, store
+from services.export import page_store, reader
 from services.export.formats import FileKind
-from services.export.store import Page, PageQuery, PageTooLargeError
+from services.export.page_store import Page, PageQuery, PageTooLargeError
 from shared.db import Connection
 from tests.exports import NDJSON, exported
 from tests.in_process import Exporting, Ingesting, exporting
@@ -103,7 +104,7 @@ class Pages:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.sizes: list[int] = []
         self.too_large = 0
-        monkeypatch.setattr(store, "copy_page", self._copy)
+        monkeypatch.setattr(page_store, "copy_page", self._copy)
 
     async def _copy(self, connection: Connection, query: PageQuery, max_bytes: int | None, expected_bytes: int) -> Page:
         try:
@@ -115,7 +116,7 @@ class Pages:
         return page
 
 
-_copy_page = store.copy_page
+_copy_page = page_store.copy_page
 
 
 @pytest.mark.parametrize(
@@ -173,3 +174,28 @@ async def test_a_page_that_takes_long_is_followed_by_shorter_ones(
     assert (await exported(export.export, "acme", NDJSON)).trailer.rows == 800
     # Two were under way before either had taken any time.
     assert len(pages.sizes) == 2 + (800 - 2 * first)
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+async def test_only_what_was_received_in_time_is_looked_at(
+    ingest: Ingesting,
+    export: Exporting,
+    connection: Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    newest_first: bool,
+) -> None:
+    for batch in ("a", "b", "c"):
+        await send(ingest.stub, "acme", [grapfy(f"{batch}{number}") for number in range(300)])
+    start, end = await connection.fetchrow(
+        "SELECT min(received_time), max(received_time) FROM hookline.events WHERE sequence > 300 AND sequence <= 600"
+    )
+    which = EventFilter()
+    which.received_start_time.FromDatetime(start)
+    which.received_end_time.FromDatetime(end + timedelta(microseconds=1))
+    order = EVENT_ORDER_NEWEST_FIRST if newest_first else EVENT_ORDER_OLDEST_FIRST
+    pages = Pages(monkeypatch)
+    monkeypatch.setattr(reader, "MAX_SPAN", 100)
+    file = await exported(export.export, "acme", NDJSON, filter=which, order=order)
+    expected = [f"b{number}" for number in range(300)]
+    assert [row["dedup_key"] for row in file.json()] == (expected[::-1] if newest_first else expected)
+    assert min(pages.sizes) > 0, "what was received before or after is not looked at"

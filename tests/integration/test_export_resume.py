@@ -10,8 +10,8 @@ import pytest
 from hookline.events.v1 import events_pb2
 from hookline.export.v1 import export_service_pb2 as pb
 from hookline.ingest.v1.ingest_service_pb2 import MarkEventsRequest
-from services.export import formats, store
-from services.export.store import Page, PageQuery
+from services.export import formats, page_store
+from services.export.page_store import Page, PageQuery
 from shared.db import Connection
 from tests.exports import CSV, JSON, NDJSON, exported, read
 from tests.in_process import Exporting, Ingesting, exporting
@@ -141,14 +141,14 @@ async def test_what_is_erased_while_an_export_is_being_resumed(
     await fill(ingest, 0, 3000)
     request = pb.ExportEventsRequest(company_id="acme", format=NDJSON)
     parts = [part async for part in export.export.ExportEvents(request)]
-    copy_page = store.copy_page
+    copy_page = page_store.copy_page
 
     async def erased_before(reading: Connection, query: PageQuery, max_bytes: int | None, expected: int) -> Page:
         # The mark has been looked at. Without the epoch: that is looked at only when a call begins.
         await connection.execute(ERASED)
         return await copy_page(reading, query, max_bytes, expected)
 
-    monkeypatch.setattr(store, "copy_page", erased_before)
+    monkeypatch.setattr(page_store, "copy_page", erased_before)
     request.resume_token = parts[2].chunk.resume_token
     refusal = await refused(export.export.ExportEvents(request))
     assert (refusal.reason, refusal.metadata) == ("EXPORT_NOT_RESUMABLE", {"cause": "log_changed"})

@@ -12,12 +12,13 @@ import pytest
 from bench import many_events
 from bench.explained import Recording
 from bench.many_events import BIG, SMALL, TERMS, WORDS
-from services.export import formats, listing, store, summaries
+from services.export import event_store, formats, listing, page_store, search_store, store, summaries
 from services.export.__main__ import open_pool
 from services.export.cache import Cache
 from services.export.filters import Filter, Status
 from services.export.listing import Walk, read_page
-from services.export.store import Span, Terms
+from services.export.search_store import Terms
+from services.export.store import Span
 from services.export.summaries import Grouping, Question
 from services.export.turns import Turns
 from services.ingest import store as ingest_store
@@ -143,7 +144,9 @@ async def test_exports(reading: Connection, kind: str) -> None:
         for newest_first in (False, True):
             for company_id, span in ((BIG, Span(80_000, 100_000)), (SMALL, Span(0, 1_000))):
                 changes = (await store.mark(reading, company_id)).last_change
-                query = store.page_query(company_id, file_format, span, changes, FILTERS[kind], newest_first, 3_000)
+                query = page_store.page_query(
+                    company_id, file_format, span, changes, FILTERS[kind], newest_first, 3_000
+                )
                 await check(reading, await nodes(reading, query.text), f"{kind}, {company_id}")
 
 
@@ -166,11 +169,11 @@ async def test_times_are_led_to_by_an_index(reading: Connection) -> None:
     recording = Recording(reading)
     connection = cast(Connection, recording)
     part = await store.occurred_part(connection, BIG, whole, which)
-    found = await store.find_occurred(connection, BIG, which, False, 10_000)
+    found = await search_store.find_occurred(connection, BIG, which, False, 10_000)
     # They occurred a few seconds before they were received.
     assert found
     assert (part.after + 1, part.upto) == (found[0].sequence, found[-1].sequence)
-    assert await store.find_occurred(connection, BIG, which, True, 10) is None
+    assert await search_store.find_occurred(connection, BIG, which, True, 10) is None
     for query, arguments in recording.statements:
         read = await nodes(reading, query, *arguments)
         await check(reading, read, query)
@@ -214,8 +217,8 @@ async def test_terms_are_found_by_all_keys_of_their_index(
 ) -> None:
     recording = Recording(reading)
     last = (await store.mark(reading, BIG)).last_sequence
-    month = (await store.months(reading, BIG, Span(0, last)))[1]
-    await store.find_terms(cast(Connection, recording), BIG, month, month.span, [2], terms, True, 100, 1)
+    month = (await search_store.months(reading, BIG, Span(0, last)))[1]
+    await search_store.find_terms(cast(Connection, recording), BIG, month, month.span, [2], terms, True, 100, 1)
     [(query, arguments)] = recording.statements
     # Whatever a row looked at in vain costs. Neither the term nor the bucket may silently be no condition of the index.
     await reading.execute(f"SET random_page_cost = {page_cost}")
@@ -232,7 +235,7 @@ async def test_terms_are_found_by_all_keys_of_their_index(
 async def test_one_event_is_found_by_its_id(reading: Connection) -> None:
     recording = Recording(reading)
     event = await reading.fetchval("SELECT event_id FROM hookline.events WHERE company_id = $1 LIMIT 1", BIG)
-    assert await store.get_event(cast(Connection, recording), BIG, event)
+    assert await event_store.get_event(cast(Connection, recording), BIG, event)
     [(query, arguments)] = recording.statements
     found = await nodes(reading, query, *arguments)
     await check(reading, found, query)

@@ -15,7 +15,7 @@ import pytest
 
 from hookline.events.v1.events_pb2 import PROCESSING_STATUS_FAILED, EventFilter
 from hookline.export.v1 import event_query_service_pb2 as pb
-from services.export import store, summaries
+from services.export import event_store, store, summaries
 from services.export.cache import Cache
 from services.suite.embedded_valkey import EmbeddedValkey
 from services.suite.ports import free_address
@@ -171,7 +171,7 @@ async def test_lists_find_connections_that_no_summary_has(
     ingest: Ingesting, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await fill(ingest, 0, 20)
-    begun, go_on, real = 0, asyncio.Event(), store.summarize
+    begun, go_on, real = 0, asyncio.Event(), event_store.summarize
 
     async def held(*arguments: Any) -> Any:
         nonlocal begun
@@ -179,7 +179,7 @@ async def test_lists_find_connections_that_no_summary_has(
         await go_on.wait()
         return await real(*arguments)
 
-    monkeypatch.setattr(store, "summarize", held)
+    monkeypatch.setattr(event_store, "summarize", held)
     async with exporting(database_url, database_connections=2) as export:
         sums = [asyncio.create_task(summarized(export, group)) for group in (TYPE, SOURCE, PRODUCT, DAY)]
         await eventually(lambda: begun == 1, what="one summary reads")
@@ -196,13 +196,13 @@ async def test_only_the_part_of_the_log_is_read_that_has_what_is_asked_for(
     ingest: Ingesting, export: Exporting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(summaries, "SPAN", 50)
-    read, real = [], store.summarize
+    read, real = [], event_store.summarize
 
     async def noted(connection: Connection, company_id: str, span: store.Span, *arguments: Any) -> Any:
         read.append(span)
         return await real(connection, company_id, span, *arguments)
 
-    monkeypatch.setattr(store, "summarize", noted)
+    monkeypatch.setattr(event_store, "summarize", noted)
     events = [event for start in range(0, 600, 100) for event in await fill(ingest, start, 100)]
     page = await export.query.ListEvents(pb.ListEventsRequest(company_id="acme", page_size=120))
     received = page.events[-1].received_time.ToDatetime(UTC)

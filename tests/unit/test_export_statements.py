@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import services.export
 from hookline.events.v1.events_pb2 import EVENT_ORDER_NEWEST_FIRST, EVENT_ORDER_OLDEST_FIRST, EventFilter
 from hookline.export.v1 import export_service_pb2 as pb
-from services.export import export_request, store
+from services.export import export_request, page_store
 from services.export.store import Span
 from shared.errors import InvalidField
 
@@ -43,7 +43,7 @@ def statement(typed: str, path: str, file_format: pb.ExportFormat.ValueType, ord
         )
     )
     assert asked.filter.text == typed.strip()
-    return store.page_query(
+    return page_store.page_query(
         asked.company_id, asked.format, Span(0, 10), 5, asked.filter, newest_first=asked.newest_first, limit=10
     ).text
 
