@@ -8,10 +8,15 @@ from shared.db import Connection
 
 @asynccontextmanager
 async def blocked(connection: Connection, company: str = "acme") -> AsyncIterator[None]:
-    """Holds a company's row: inside the block nothing of the company can be committed."""
+    """Holds a company's row, whether it has been heard of before or not: inside the block nothing of it can be
+    committed."""
     transaction = connection.transaction()
     await transaction.start()
-    await connection.execute("INSERT INTO hookline.companies (company_id) VALUES ($1)", company)
+    await connection.execute(
+        "INSERT INTO hookline.companies AS c (company_id) VALUES ($1)"
+        " ON CONFLICT (company_id) DO UPDATE SET last_change = c.last_change",
+        company,
+    )
     try:
         yield
     finally:

@@ -1,11 +1,16 @@
 """What holds for every test: a clean environment, and properties tried with the same examples each time."""
 
+import itertools
 import os
+import shutil
 import signal
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from services.suite.postgres_place import PostgresPlace, remove_place
 from tests.personal_data import Watch
 
 # The operator's own settings must not steer the tests.
@@ -32,3 +37,19 @@ def pytest_configure(config: pytest.Config) -> None:
     """One process looks through all logs: that which hears of all tests."""
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Watch())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def server_logs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What a PostgreSQL server has logged stays when its data goes: to be looked through with all other logs."""
+    folder = tmp_path_factory.mktemp("server_logs")
+    numbers = itertools.count()
+
+    def keep_and_remove(place: PostgresPlace, data_dir: Path) -> None:
+        for log in place.home.glob("*.log*"):
+            shutil.copyfile(log, folder / f"{next(numbers)}-{log.name}")
+        remove_place(place, data_dir)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("services.suite.embedded_postgres.remove_place", keep_and_remove)
+        yield

@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from hookline.events.v1 import events_pb2
 from hookline.ingest.v1 import ingest_service_pb2 as pb
 from shared import db
-from tests.blocking import is_waiting_for_a_lock
+from tests.blocking import blocked, is_waiting_for_a_lock
 from tests.company_model import (
     LATE,
     MAPPING,
@@ -292,7 +292,7 @@ class Service:
                 await asyncio.sleep(crash.milliseconds / 1000)
             self._ingest.send_signal(crash.how)
             return
-        async with self._pool.acquire() as holder, self._pool.acquire() as watcher, _held(holder, company):
+        async with self._pool.acquire() as holder, self._pool.acquire() as watcher, blocked(holder, company):
             # Calls that need no number are answered all the same.
             async def is_held() -> bool:
                 return all(call.done() for call in calls) or await is_waiting_for_a_lock(watcher)
@@ -303,22 +303,6 @@ class Service:
 
 def _event(sent: Sent) -> pb.IncomingEvent:
     return incoming(sent.payload, LATE if isinstance(sent, Late) else PLATFORM, sent.source)
-
-
-@asynccontextmanager
-async def _held(connection: db.Connection, company: str) -> AsyncIterator[None]:
-    """Inside the block nothing of the company can be numbered, whether it has been heard of before or not."""
-    transaction = connection.transaction()
-    await transaction.start()
-    await connection.execute(
-        "INSERT INTO hookline.companies AS c (company_id) VALUES ($1)"
-        " ON CONFLICT (company_id) DO UPDATE SET last_change = c.last_change",
-        company,
-    )
-    try:
-        yield
-    finally:
-        await transaction.rollback()
 
 
 async def _is_at_rest(connection: db.Connection) -> bool:

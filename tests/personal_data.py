@@ -2,8 +2,8 @@
 some is found fails.
 
 Looked through are what each test's services wrote to stdout and stderr, in this process and in others, and every log
-file of the run. The persons are made up; their addresses and documents are known by their form, their names from the
-samples.
+file of the run, what each PostgreSQL said among them. The persons are made up; their addresses and documents are known
+by their form, their names from the samples.
 """
 
 import re
@@ -14,7 +14,7 @@ from urllib.parse import unquote_plus
 
 import pytest
 
-from services.suite import samples
+from services.suite import samples, welcome
 from tests.platform_samples import SAMPLES
 
 _NAMES = ("Ana Conceição", "Ana Souza", "Davi Dourado", "Davi Lembrado", "Beatriz Esquecida", "Rui Prates")
@@ -79,7 +79,9 @@ class Watch:
                 terminalreporter.write_line(leak)
 
     def _note(self, place: str, text: str) -> None:
-        self.leaks += [f"{place}: {what!r} in {line[:300]}" for what, line in found_in(text)]
+        # The suite shows its operator an event to send in, with a made-up customer.
+        found = found_in(text.replace(welcome._SAMPLE, ""))
+        self.leaks += [f"{place}: {what!r} in {line[:300]}" for what, line in found]
 
 
 def logs_under(folder: Path) -> Iterable[Path]:

@@ -1,8 +1,9 @@
 """The sandbox shop as a source, in each of its forms: what to create the source with, and what its sales become."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
+from typing import Any
 
 from services.sandbox.forms.hotmart import CLIENT_ID, TOKEN_PATH
 from services.sandbox.forms.plain import USER
@@ -81,6 +82,8 @@ class ShopSource:
     parameters: Mapping[str, str] = field(default_factory=dict)
     mapping: str | None = None
     """The company's own, which the source needs."""
+    number: Callable[[Any], int] | None = None
+    """Which of the shop's events a payload is of. None: it lists payloads as it was given them."""
     lists_copies: bool = False
     """Whether what the shop lists twice has two ids."""
 
@@ -94,18 +97,33 @@ def _changed(name: str, **changes: str) -> str:
     return "\n".join(lines)
 
 
+def _of_sale(payload: Any) -> int:
+    return int(payload["reference"].removeprefix("sale-"))
+
+
 SHOP_SOURCES = {
     "grapfy": ShopSource("grapfy", parameters={"webhookSettingId": WEBHOOK_SETTING_ID}, lists_copies=True),
-    "stripe": ShopSource("stripe", mapping=_changed("stripe", requests="1000")),
-    "shopify": ShopSource("shopify", mapping=_changed("shopify", requests="1000")),
+    "stripe": ShopSource(
+        "stripe", mapping=_changed("stripe", requests="1000"), number=lambda payload: int(payload["id"][4:])
+    ),
+    "shopify": ShopSource(
+        "shopify",
+        mapping=_changed("shopify", requests="1000"),
+        number=lambda payload: int(payload["order_number"]) - 1001,
+    ),
     "hotmart": ShopSource(
         "hotmart_sales",
         f"{CLIENT_ID}:{TOKEN}",
         mapping=_changed("hotmart_sales", token_url=f'"{TOKEN_PATH}"', requests="10000"),
+        number=lambda payload: int(payload["purchase"]["transaction"][2:]),
     ),
-    "pages": ShopSource("pages", mapping=_FIELDS.format(name="pages") + _PAGES, lists_copies=True),
+    "pages": ShopSource("pages", mapping=_FIELDS.format(name="pages") + _PAGES, number=_of_sale, lists_copies=True),
     "offsets": ShopSource(
-        "offsets", f"{USER}:{TOKEN}", mapping=_FIELDS.format(name="offsets") + _OFFSETS, lists_copies=True
+        "offsets",
+        f"{USER}:{TOKEN}",
+        mapping=_FIELDS.format(name="offsets") + _OFFSETS,
+        number=_of_sale,
+        lists_copies=True,
     ),
 }
 """By form. Where the platform allows few requests, or has its tokens from elsewhere, a mapping of the same name says

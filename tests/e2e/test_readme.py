@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from services.suite.embedded_postgres import EmbeddedPostgres
 from services.suite.ports import free_address
@@ -17,6 +18,9 @@ from shared.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+# One suite for all, each acting for a company of its own.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 PATH = 'export PATH="$PWD/.venv/bin:$PATH"\n'
 """What the first example has set for the following ones."""
 
@@ -28,9 +32,9 @@ def example(language: str, after: str) -> str:
     return match[1]
 
 
-@pytest.fixture
-async def suite(tmp_path: Path) -> AsyncIterator[Suite]:
-    data_dir = tmp_path / "data"
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def suite(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Suite]:
+    data_dir = tmp_path_factory.mktemp("suite") / "data"
     settings = Settings(
         data_dir=data_dir,
         ingest_address=free_address(),
@@ -47,15 +51,15 @@ async def suite(tmp_path: Path) -> AsyncIterator[Suite]:
         await EmbeddedPostgres(data_dir).destroy()
 
 
-def run(command: list[str], suite: Suite, folder: Path) -> str:
-    """Runs a command in a folder of its own, where `.venv` is the one that runs this test."""
+def run(command: list[str], suite: Suite, folder: Path, company: str = "acme") -> str:
+    """Runs a command for a company, in a folder of its own, where `.venv` is the one that runs this test."""
     if not (folder / ".venv").exists():
         (folder / ".venv").symlink_to(sys.prefix)
     environment = os.environ | {
         "HOOKLINE_INGEST_ADDRESS": suite.addresses["ingest"],
         "HOOKLINE_SYNC_ADDRESS": suite.addresses["sync"],
         "HOOKLINE_EXPORT_ADDRESS": suite.addresses["export"],
-        "HOOKLINE_COMPANY": "acme",
+        "HOOKLINE_COMPANY": company,
     }
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
@@ -88,7 +92,7 @@ async def test_the_examples_of_the_command_line_and_of_python(suite: Suite, tmp_
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 async def test_the_examples_of_webhooks_over_http(suite: Suite, tmp_path: Path) -> None:
-    out = run(["bash", "-euo", "pipefail", "-c", PATH + example("sh", "And these")], suite, tmp_path)
+    out = run(["bash", "-euo", "pipefail", "-c", PATH + example("sh", "And these")], suite, tmp_path, "bolt")
     assert '"outcome":"accepted"' in out
     assert '"outcome":"quarantined"' in out
     assert "order_approved\tshop-web\tDavi Dourado" in out
@@ -97,11 +101,15 @@ async def test_the_examples_of_webhooks_over_http(suite: Suite, tmp_path: Path) 
 
 async def test_the_examples_of_sync(suite: Suite, tmp_path: Path) -> None:
     script = example("sh", "These, too").replace("127.0.0.1:8090", suite.addresses["sandbox"])
-    out = run(["bash", "-euo", "pipefail", "-c", PATH + script], suite, tmp_path)
+    out = run(["bash", "-euo", "pipefail", "-c", PATH + script], suite, tmp_path, "cove")
     assert re.search(r"succeeded\. 10,000 events on \d+ pages: 10,000 new, 0 duplicate", out)
 
 
 @pytest.mark.skipif(shutil.which("grpcurl") is None, reason="grpcurl is not installed")
 async def test_the_example_of_grpcurl(suite: Suite, tmp_path: Path) -> None:
-    script = example("sh", "Any gRPC client works").replace("127.0.0.1:50051", suite.addresses["ingest"])
+    script = (
+        example("sh", "Any gRPC client works")
+        .replace("127.0.0.1:50051", suite.addresses["ingest"])
+        .replace("acme", "dune")
+    )
     assert "OUTCOME_ACCEPTED" in run(["bash", "-euo", "pipefail", "-c", script], suite, tmp_path)

@@ -25,6 +25,7 @@ def test_it_holds_only_what_callers_need(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"hookline"}
     assert "hookline/py.typed" in names
+    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     assert "hookline/ingest/v1/ingest_service_pb2_grpc.pyi" in names
 
 

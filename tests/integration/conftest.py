@@ -1,7 +1,6 @@
 """A real PostgreSQL for each worker, a database for each test, cloned from a migrated template, and the services."""
 
 import asyncio
-import shutil
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from services.ingest import http_server
 from services.suite.embedded_postgres import EmbeddedPostgres
 from shared import db
 from shared.migrate import migrate
@@ -69,11 +69,12 @@ SELECT (SELECT string_agg(format('%s %s %s', oid, relname, relrowsecurity), ',' 
 
 
 class Databases:
-    """The databases of one server. `pg_dump` is the server's own."""
+    """The databases of one server. `pg_dump` is the server's own, `log` what it writes down."""
 
-    def __init__(self, dsn: str, pg_dump: Path) -> None:
+    def __init__(self, dsn: str, pg_dump: Path, log: Path) -> None:
         self._dsn = dsn
         self.pg_dump = pg_dump
+        self.log = log
         self._shape: str | None = None
         self._empty: list[str] = []
 
@@ -137,17 +138,23 @@ class Databases:
 def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
     """A server of this worker's own."""
     with asyncio.Runner() as runner:
-        folder = tmp_path_factory.mktemp("postgres")
-        postgres = EmbeddedPostgres(folder, SETTINGS)
+        postgres = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), SETTINGS)
         runner.run(postgres.start())
-        made = Databases(postgres.dsn, postgres.psql.with_name("pg_dump"))
+        made = Databases(postgres.dsn, postgres.psql.with_name("pg_dump"), postgres.log)
         try:
             runner.run(made.make_template())
             yield made
         finally:
-            # To be looked through for personal data, with all other logs.
-            shutil.copyfile(postgres.log, folder / "server.log")
             runner.run(postgres.destroy())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_notice() -> Iterator[None]:
+    """A door that closes waits for no one who is just on the way, but in the tests of that: it would be a tenth of a
+    second a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(http_server, "NOTICE_SECONDS", 0)
+        yield
 
 
 @pytest.fixture
@@ -185,6 +192,14 @@ async def export(database_url: str) -> AsyncIterator[Exporting]:
     """The export service on the test's database."""
     async with exporting(database_url) as running:
         yield running
+
+
+@pytest.fixture
+def no_deadlocks(databases: Databases) -> Iterator[None]:
+    """Holds that PostgreSQL finds no deadlock during the test. By its log: its statistics come late."""
+    before = databases.log.stat().st_size
+    yield
+    assert b"deadlock detected" not in databases.log.read_bytes()[before:]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

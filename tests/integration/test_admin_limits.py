@@ -41,6 +41,12 @@ async def test_limits_that_are_none_are_refused(admin: Run) -> None:
     assert (await admin("limits", "set", "--company", "acme", "--concurrent-exports", "1.5"))[0] == 2
 
 
+async def test_what_the_database_refuses_is_one_sentence(admin: Run, connection: Connection) -> None:
+    await connection.execute("ALTER TABLE hookline.company_limits RENAME TO elsewhere")
+    said = 'PostgreSQL can\'t be used: relation "hookline.company_limits" does not exist.\n'
+    assert await admin("limits", "show", "--company", "acme") == (1, "", said)
+
+
 async def test_readers_are_made_listed_and_dropped(admin: Run, connection: Connection) -> None:
     role = f"reader_{connection.get_server_pid()}"
     status, out, err = await admin("reader", "create", role, "--company", "acme")

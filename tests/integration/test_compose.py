@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import AsyncIterator, Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ import asyncpg
 import pytest
 
 from hookline.client import AsyncClient, PermissionDenied
-from services.suite import embedded_postgres, roster
+from services.suite import embedded_postgres, readers, roster
 from services.suite.ports import free_address
-from shared import healthcheck
+from shared import db, healthcheck
+from shared.errors import OperatorError
 from shared.settings import Settings, is_loopback
 from tests.certificates import Authority
 from tests.composed import (
@@ -84,6 +86,16 @@ def test_each_process_of_ours_is_set_up(name: str) -> None:
     assert not unknown
     assert seconds(service["stop_grace_period"]) >= float(environment["HOOKLINE_DRAIN_SECONDS"]) + 5
     assert service["init"] is True
+
+
+def test_valkey_keeps_nothing_on_disk() -> None:
+    # What export caches there are persons' data.
+    service = SERVICES["valkey"]
+    options = list(pairwise(service["command"]))
+    assert ("--appendonly", "no") in options
+    assert ("--save", "") in options
+    assert "volumes" not in service
+    assert any(place.startswith("/data:") for place in service["tmpfs"]), "in place of the image's volume"
 
 
 def test_every_service_of_the_suite_is_there() -> None:
@@ -221,6 +233,7 @@ async def test_all_of_it_comes_up_works_and_stops(native: Native) -> None:
         assert (said.outcome, said.content["event_id"]) == ("200 duplicate", sent.event_id)
     assert re.fullmatch(r"127\.0\.0\.1:\d+", native.published("sync", 50052))
     await check_roles(native.postgres.dsn)
+    await check_readers(native)
     native.signal("sync-worker", signal.SIGSTOP)
     assert not await native.check("sync-worker"), "its health check sees that it hangs"
     native.signal("sync-worker", signal.SIGCONT)
@@ -263,6 +276,31 @@ async def check_roles(dsn: str) -> None:
     salted = hashlib.pbkdf2_hmac("sha256", password, base64.b64decode(verifier[2]), int(verifier[1]))
     stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
     assert base64.b64encode(stored).decode() == verifier[3]
+
+
+async def check_readers(native: Native) -> None:
+    """As docs/deploying.md has it: once the services' role may make roles, a reader comes into the database, which is
+    closed to everybody else."""
+    url = native.local("ingest", interpolated(SERVICES["ingest"]["environment"]["HOOKLINE_DATABASE_URL"]))
+    async with await db.open_pool(url, 1) as pool, pool.acquire() as connection:
+        with pytest.raises(OperatorError, match="may not make roles"):
+            await readers.create_reader(connection, "acme", "acme_dashboard")
+        superuser = await asyncpg.connect(native.postgres.dsn)
+        try:
+            await superuser.execute("ALTER ROLE hookline CREATEROLE; CREATE ROLE stranger LOGIN PASSWORD 'x'")
+        finally:
+            await superuser.close()
+        password = await readers.create_reader(connection, "acme", "acme_dashboard")
+        reader = await asyncpg.connect(url, user="acme_dashboard", password=password)
+        try:
+            assert await reader.fetchval("SELECT count(*) FROM hookline.events") == 1
+        finally:
+            await reader.close()
+        with pytest.raises(asyncpg.InsufficientPrivilegeError, match="CONNECT"):
+            await asyncpg.connect(url, user="stranger", password="x")
+        with pytest.raises(OperatorError, match="is no reader"):
+            await readers.create_reader(connection, "acme", "hookline")
+        assert await readers.drop_reader(connection, "acme_dashboard") == (["acme"], "")
 
 
 @pytest.mark.parametrize(

@@ -212,14 +212,14 @@ async def test_a_request_that_does_not_come_to_its_end(database_url: str, connec
 
 
 async def test_a_connection_that_rests_too_long(ingest: Ingesting, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_connection, "IDLE_SECONDS", 0.7)
+    monkeypatch.setattr(http_connection, "IDLE_SECONDS", 1.5)
     path = await make_endpoint(ingest)
     async with line(ingest.http) as after_an_event, line(ingest.http) as after_a_refusal:
         await is_well(after_an_event, path, 1)
         refused = await after_a_refusal.ask(request("/nowhere", headers={"Content-Length": "10"}))
         assert refused.status == 404
         after_a_refusal.writer.write(b"x" * 10)
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.8)
         await is_well(after_an_event, path, 2)
         for one in (after_an_event, after_a_refusal):
             assert await one.ended(timeout=5) == b""

@@ -1,6 +1,5 @@
 """The door closing, and what it leaves in the logs and the metrics."""
 
-import asyncio
 import signal
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import pytest
 
 from hookline.ingest.v1 import endpoint_service_pb2 as endpoints
 from hookline.ingest.v1.endpoint_service_pb2_grpc import EndpointServiceStub
+from services.ingest import http_server
 from services.suite.ports import free_address
 from shared.db import Connection
 from shared.errors import OperatorError
@@ -18,7 +18,16 @@ from tests.in_process import Ingesting, ingesting
 from tests.ingest_process import IngestProcess
 from tests.ledger import check_ledger
 from tests.samples import grapfy
+from tests.scraping import scraped
 from tests.waiting import eventually
+
+NOTICE_SECONDS = http_server.NOTICE_SECONDS
+
+
+@pytest.fixture(autouse=True)
+def notice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As operators have it."""
+    monkeypatch.setattr(http_server, "NOTICE_SECONDS", NOTICE_SECONDS)
 
 
 async def test_what_is_under_way_is_answered_and_nothing_new_is_taken(
@@ -106,11 +115,8 @@ async def test_logs_and_metrics_tell_nothing_of_senders(database_url: str, tmp_p
                 await post(base, f"{path}?key=sesame-5", body, private)
         async with line(base) as one:
             assert (await one.ask(b"sesame-6\r\n\r\n")).status == 400
-        reader, writer = await asyncio.open_connection(*metrics.split(":"))
-        writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
-        counted = (await reader.read()).decode()
-        writer.close()
-        await asyncio.sleep(0.1)
+        counted = await scraped(metrics)
+        await eventually(lambda: ingest.log().count('"event": "hook"') >= 16, what="all is logged")
         log = ingest.log()
     assert log.count('"event": "hook"') == 16
     for told in (log, counted):

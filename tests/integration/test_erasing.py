@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus, urlencode
@@ -23,10 +24,13 @@ from services.suite.embedded_valkey import EmbeddedValkey
 from services.suite.ports import free_address
 from shared.db import Connection
 from shared.errors import DatabaseUnavailable
+from tests.blocking import blocked
 from tests.exports import CSV, exported
 from tests.in_process import SECRET_KEY, Exporting, Ingesting, exporting, ingesting
 from tests.integration.conftest import Databases
 from tests.ledger import check_ledger
+from tests.padoca import padoca, put
+from tests.quarantined import retried
 from tests.refusals import refused
 from tests.samples import ACCEPTED, DUPLICATE, QUARANTINED, grapfy, incoming, send
 from tests.unit.test_erasing import ANA, HERS
@@ -118,6 +122,21 @@ async def test_nothing_of_a_person_is_left(
                 marks=[pb.MarkEventsRequest.Mark(event_id=one, status=failed, error=text) for one, text in marks],
             )
         )
+        await connection.execute(
+            """
+            WITH source AS (
+                INSERT INTO hookline.sources (company_id, source, platform, base_url, credential)
+                VALUES ('acme', 'shop', 'grapfy', 'https://api.example.com', 'x')
+            ), run AS (
+                INSERT INTO hookline.sync_runs (company_id, run_id, source, trigger, start_time)
+                VALUES ('acme', gen_random_uuid(), 'shop', 'request', now()) RETURNING company_id, run_id
+            )
+            INSERT INTO hookline.sync_differences (company_id, run_id, difference, kind, item_id, reason, message)
+            SELECT company_id, run_id, d.difference, 'missing', d.item_id, 'TYPE_MISSING', d.item_id || ' has no type'
+            FROM run, unnest($1::text[]) WITH ORDINALITY AS d (item_id, difference)
+            """,
+            [EMAIL, DOCUMENT, "davi@example.com"],
+        )
         # Another company's own Beatriz is none of acme's business.
         await send(ingest.stub, "bolt", [grapfy(1, customer={"name": "x", "email": "someone@example.com"})])
         await fill_caches(export)
@@ -152,10 +171,23 @@ async def test_nothing_of_a_person_is_left(
         )
         assert erased["payload"] == b"{}" or erased["payload"] == "{}"
         assert erased["erase_time"] is not None
+        shown = [
+            (await export.query.GetEvent(query_pb.GetEventRequest(company_id="acme", event_id=ids[position]))).event
+            for position in (9, 10)
+        ]
+        assert [event.HasField("erase_time") for event in shown] == [False, True]
+        assert shown[1].erase_time.ToDatetime(UTC) == erased["erase_time"]
+        listed = await export.query.ListEvents(query_pb.ListEventsRequest(company_id="acme"))
+        assert [event.sequence for event in listed.events if event.HasField("erase_time")] == [*range(17, 10, -1)]
+        told = await exported(export.export, "acme", CSV, columns=["sequence", "erase_time"])
+        assert [row["sequence"] for row in told.csv() if row["erase_time"]] == [str(one) for one in range(11, 18)]
         untouched = await connection.fetchval("SELECT count(*) FROM hookline.events WHERE erase_time IS NULL")
         assert untouched == 21
         errors = await connection.fetch("SELECT error FROM hookline.event_status ORDER BY change")
         assert [row["error"] for row in errors] == [None, None, "Davi"]
+
+        missing = await connection.fetch("SELECT item_id FROM hookline.sync_differences ORDER BY difference")
+        assert [row["item_id"] for row in missing] == [None, None, "davi@example.com"]
 
         # The same webhooks again are known, and what they hold is stored nowhere.
         results = await send(ingest.stub, "acme", hers())
@@ -283,10 +315,47 @@ def erased_key() -> str:
     return ErasedKeys(SECRET_KEY).erased("acme", "grapfy", f"lead:{EMAIL}")
 
 
-async def waits(connection: Connection) -> None:
-    """Until some statement waits for another's transaction."""
-    query = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-    await eventually(lambda: connection.fetchval(query), what="it waits")
+async def waits(connection: Connection, statements: int = 1) -> None:
+    """Until so many statements wait for others' transactions."""
+    query = "SELECT count(*) >= $1 FROM pg_locks WHERE NOT granted"
+    await eventually(lambda: connection.fetchval(query, statements), what="it waits")
+
+
+async def test_a_retry_under_way_carries_nobody_past_an_erasure(ingest: Ingesting, connection: Connection) -> None:
+    [aside] = await send(ingest.stub, "acme", [incoming(padoca(contato=EMAIL), "padoca")])
+    await put(ingest)
+    async with blocked(connection):
+        # Stopped just before its commit.
+        retrying = asyncio.create_task(retried(ingest, [aside.quarantine_id]))
+        await waits(connection)
+        erasing = asyncio.create_task(erase(ingest))
+        await waits(connection, 2)
+    assert [one.result.outcome for one in (await retrying).retried] == [ACCEPTED]
+    counts = await erasing
+    assert (counts.quarantined, counts.events) == (1, 1)
+    row = await connection.fetchrow("SELECT payload, erase_time IS NULL AS is_there FROM hookline.events")
+    assert row is not None
+    assert tuple(row) == (b"{}", False)
+
+
+async def test_what_was_erased_is_not_retried(ingest: Ingesting, connection: Connection, database_url: str) -> None:
+    asides = await send(ingest.stub, "acme", [incoming(padoca(n, contato=EMAIL * n), "padoca") for n in range(2)])
+    await put(ingest)
+    other = await asyncpg.connect(database_url)
+    try:
+        async with other.transaction():
+            await other.execute("SELECT FROM hookline.quarantine FOR UPDATE")
+            erasing = asyncio.create_task(erase(ingest))
+            await waits(connection)
+            # It has looked at what is there, and would store it now.
+            retrying = asyncio.create_task(retried(ingest, [one.quarantine_id for one in asides]))
+            await waits(connection, 2)
+    finally:
+        await other.close()
+    assert (await erasing).quarantined == 1
+    assert [one.quarantine_id for one in (await retrying).retried] == [asides[0].quarantine_id]
+    assert await connection.fetchval("SELECT count(*) FROM hookline.events WHERE erase_time IS NULL") == 1
+    await check_ledger(connection, {"acme": 1})
 
 
 async def test_ingest_and_erasures_at_once_neither_lose_nor_double(ingest: Ingesting, connection: Connection) -> None:

@@ -221,6 +221,19 @@ async def alert_channel_exists(url: str, connection: Connection) -> Refusal:
     return refusal
 
 
+async def alert_channels_full(url: str, connection: Connection) -> Refusal:
+    async with syncing(url) as running:
+        stub = AlertServiceStub(running.channel)
+        for number in range(20):
+            await stub.CreateAlertChannel(
+                alerts.CreateAlertChannelRequest(
+                    company_id="acme", channel=f"ops-{number}", webhook_url="https://example.com"
+                )
+            )
+        request = alerts.CreateAlertChannelRequest(company_id="acme", channel="ops", webhook_url="https://example.com")
+        return await refused(stub.CreateAlertChannel(request))
+
+
 async def mail_not_set_up(url: str, connection: Connection) -> Refusal:
     async with syncing(url) as running:
         request = alerts.CreateAlertChannelRequest(company_id="acme", channel="me", email="me@example.com")
@@ -296,7 +309,7 @@ SAMPLES: dict[str, tuple[grpc.StatusCode, Sample]] = {
     "INTERNAL": (grpc.StatusCode.INTERNAL, internal),
     "SOURCE_NOT_FOUND": (grpc.StatusCode.NOT_FOUND, source_not_found),
     "SOURCE_EXISTS": (grpc.StatusCode.ALREADY_EXISTS, source_exists),
-    "SCHEDULE_NOT_FOUND": (grpc.StatusCode.FAILED_PRECONDITION, schedule_not_found),
+    "SCHEDULE_NOT_FOUND": (grpc.StatusCode.NOT_FOUND, schedule_not_found),
     "SYNC_RUN_ACTIVE": (grpc.StatusCode.FAILED_PRECONDITION, sync_run_active),
     "SYNC_QUEUE_FULL": (grpc.StatusCode.RESOURCE_EXHAUSTED, sync_queue_full),
     "SYNC_RUN_NOT_FOUND": (grpc.StatusCode.NOT_FOUND, sync_run_not_found),
@@ -309,6 +322,7 @@ SAMPLES: dict[str, tuple[grpc.StatusCode, Sample]] = {
     "READER_STALLED": (grpc.StatusCode.ABORTED, reader_stalled),
     "ALERT_CHANNEL_NOT_FOUND": (grpc.StatusCode.NOT_FOUND, alert_channel_not_found),
     "ALERT_CHANNEL_EXISTS": (grpc.StatusCode.ALREADY_EXISTS, alert_channel_exists),
+    "ALERT_CHANNELS_FULL": (grpc.StatusCode.FAILED_PRECONDITION, alert_channels_full),
     "MAIL_NOT_SET_UP": (grpc.StatusCode.FAILED_PRECONDITION, mail_not_set_up),
     "SEQUENCE_OUT_OF_RANGE": (grpc.StatusCode.OUT_OF_RANGE, sequence_out_of_range),
     "UNAUTHENTICATED": (grpc.StatusCode.UNAUTHENTICATED, unauthenticated),

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from shared import db, token_store
+from shared import gate as subject
 from shared.auth import Scope, new_token
 from shared.db import Connection
-from shared.errors import ScopeMissing, Unauthenticated
+from shared.errors import DatabaseUnavailable, ScopeMissing, Unauthenticated
 from shared.gate import Gate
 from shared.internal import InternalTokens
 from tests.in_process import SECRET_KEY
@@ -87,3 +88,46 @@ async def test_who_guesses_does_not_hold_up_who_was_let_in(gate: Gate, asked: As
     asked.may_go_on.set()
     for ended in await asyncio.gather(*guessing, return_exceptions=True):
         assert isinstance(ended, Unauthenticated)
+
+
+async def test_who_has_gone_away_holds_up_nobody(gate: Gate, asked: Asked, connection: Connection) -> None:
+    asked.may_go_on.clear()
+    guessing = [asyncio.create_task(gate.admit(bearer(new_token("acme")), Scope.EXPORT)) for _ in range(20)]
+    async with asyncio.timeout(5):
+        await eventually(lambda: asked.count == 1, what="one of them asks")
+        for one in guessing:
+            one.cancel()
+        await asyncio.gather(*guessing, return_exceptions=True)
+        # New to this process, as all are after its start.
+        await gate.admit(bearer(await token_of(connection, "acme")), Scope.EXPORT)
+    assert asked.count == 2, "the others are not asked for any more"
+
+
+async def test_one_who_goes_away_takes_nothing_from_who_waits_for_the_same(gate: Gate, asked: Asked) -> None:
+    asked.may_go_on.clear()
+    token = bearer(new_token("acme"))
+    going, staying = (asyncio.create_task(gate.admit(token, Scope.EXPORT)) for _ in range(2))
+    await eventually(lambda: asked.count == 1, what="they ask")
+    going.cancel()
+    await asyncio.gather(going, return_exceptions=True)
+    asked.may_go_on.set()
+    with pytest.raises(Unauthenticated):
+        await staying
+    assert asked.count == 1
+
+
+async def test_of_strangers_only_so_many_wait(
+    gate: Gate, asked: Asked, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subject, "MOST_STRANGERS", 5)
+    good = bearer(await token_of(connection, "acme"))
+    await gate.admit(good, Scope.EXPORT)
+    asked.may_go_on.clear()
+    guessing = [asyncio.create_task(gate.admit(bearer(new_token("acme")), Scope.EXPORT)) for _ in range(8)]
+    await eventually(lambda: len([one for one in guessing if one.done()]) == 3, what="three are one too many")
+    gate.forget("acme")
+    async with asyncio.timeout(5):
+        await gate.admit(good, Scope.EXPORT)
+    asked.may_go_on.set()
+    ended = await asyncio.gather(*guessing, return_exceptions=True)
+    assert [type(one) for one in ended] == [Unauthenticated] * 5 + [DatabaseUnavailable] * 3

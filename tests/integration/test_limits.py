@@ -1,9 +1,11 @@
 """One company far beyond its limits is refused; another one beside it never is."""
 
 import asyncio
+import time
 from typing import Any
 
 import aiohttp
+import asyncpg
 import grpc
 import pytest
 
@@ -46,10 +48,12 @@ async def test_one_at_20_times_its_limit_is_refused_and_another_is_not(
             event = incoming(grapfy(number))
             return ingest.stub.IngestEvent(pb.IngestEventRequest(company_id=company, event=event))
 
+        began = time.monotonic()
         flood, calm = await asyncio.gather(
             attempts([one("flood", number) for number in range(200)]),
             attempts([one("calm", number) for number in range(200)]),
         )
+        seconds = time.monotonic() - began
     assert [each for each in calm if each] == []
     told = [each for each in flood if each]
     assert {(each.code, each.reason) for each in told} == {(grpc.StatusCode.RESOURCE_EXHAUSTED, "LIMIT_REACHED")}
@@ -57,6 +61,8 @@ async def test_one_at_20_times_its_limit_is_refused_and_another_is_not(
     assert all(0 < (each.retry_seconds or 0) <= 0.1 for each in told)
     stored = await connection.fetchval("SELECT last_sequence FROM hookline.companies WHERE company_id = 'flood'")
     assert stored == len(flood) - len(told)
+    # A second's worth at once, and what has come back since.
+    assert 10 <= stored <= 10 + 10 * seconds
 
 
 async def test_refusals_are_exact(database_url: str, connection: Connection) -> None:
@@ -85,12 +91,16 @@ async def test_streams_are_held_back_and_not_refused(database_url: str, connecti
         database_url, limit_events_per_second=200, limit_requests_per_second=50, limit_bytes_per_second=100_000
     ) as ingest:
         stream = ingest.stub.IngestEventStream()
+        began = time.monotonic()
         for number in range(8):
             events = [incoming(grapfy(f"{number}-{n}")) for n in range(40)]
             company = "acme" if number == 0 else ""
             await stream.write(pb.IngestEventStreamRequest(company_id=company, batch_number=number, events=events))
         await stream.done_writing()
         acks = [response async for response in stream]
+        seconds = time.monotonic() - began
+    # The last batch begins when of the 280 events before it, 200 of which came in at once, less than none is owed.
+    assert seconds > 80 / 200
     assert [response.batch_number for response in acks] == list(range(8))
     assert await connection.fetchval("SELECT last_sequence FROM hookline.companies") == 320
 
@@ -169,3 +179,32 @@ async def test_limits_that_change_hold_within_seconds(
 
         await eventually(is_taken, what="there is no limit any more")
     assert await connection.fetchval("SELECT count(*) FROM hookline.company_limits") == 0
+
+
+async def test_a_read_that_fails_is_not_the_last(
+    database_url: str, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "READ_SECONDS", 0.05)
+    load, failed = limits.load, asyncio.Event()
+
+    async def watched(one: Connection) -> dict[str, Limits]:
+        try:
+            return await load(one)
+        except asyncpg.UndefinedTableError:
+            failed.set()
+            raise
+
+    monkeypatch.setattr(limits, "load", watched)
+    async with exporting(database_url) as export:
+        # Whoever works on the database by hand.
+        await connection.execute("ALTER TABLE hookline.company_limits RENAME TO elsewhere")
+        async with asyncio.timeout(10):
+            await failed.wait()
+        await connection.execute("ALTER TABLE hookline.elsewhere RENAME TO company_limits")
+        await limits.put(connection, "acme", Limits(requests_per_second=1e-3))
+        request = query_pb.ListEventsRequest(company_id="acme")
+
+        async def is_refused() -> bool:
+            return bool((await attempts([export.query.ListEvents(request)]))[0])
+
+        await eventually(is_refused, what="the limit holds")

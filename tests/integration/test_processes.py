@@ -23,6 +23,7 @@ from tests.door import Pouring, line, request
 from tests.ingest_process import SECRET_KEY, IngestProcess
 from tests.load import Load
 from tests.samples import grapfy
+from tests.scraping import scraped
 from tests.waiting import eventually
 
 COMPANY = "door"
@@ -52,11 +53,7 @@ class Several(IngestProcess):
     async def metrics(self, number: int) -> str:
         """What one of them has counted; empty while it doesn't answer."""
         with suppress(OSError):
-            reader, writer = await asyncio.open_connection(*counted_up(self.metrics_address, number).split(":"))
-            writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
-            text = (await reader.read()).decode()
-            writer.close()
-            return text
+            return await scraped(counted_up(self.metrics_address, number))
         return ""
 
     async def make_endpoint(self) -> tuple[str, endpoints.Endpoint]:
@@ -203,6 +200,18 @@ async def test_what_keeps_them_from_serving_is_told_once(empty_database_url: str
     assert said.startswith("ingest: ")
     assert said.endswith("`python -m services migrate` brings it up to date.\n")
     assert said.count("\n") == 1
+
+
+async def test_a_database_that_cant_be_used_is_told(database_url: str, connection: Connection) -> None:
+    async def start_alone() -> str:
+        return await refused(await start(DATABASE_URL=f"{database_url}&lock_timeout=100ms", PROCESSES="1"))
+
+    async with connection.transaction():
+        await connection.execute("LOCK TABLE hookline.company_limits")
+        assert await start_alone() == "ingest: the database can't be reached just now; try again.\n"
+    await connection.execute("ALTER TABLE hookline.company_limits RENAME TO elsewhere")
+    said = await start_alone()
+    assert said == 'ingest: PostgreSQL can\'t be used: relation "hookline.company_limits" does not exist.\n'
 
 
 async def test_one_that_is_killed_before_it_has_ever_served_ends_them(tmp_path: Path) -> None:

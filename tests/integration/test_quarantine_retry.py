@@ -1,11 +1,13 @@
 """What was set aside, tried again: stored exactly once, by the mappings of now, as the event it would have been."""
 
 import asyncio
+import uuid
 
 import grpc
 import pytest
 
 from hookline.ingest.v1 import ingest_service_pb2 as pb
+from services.ingest import quarantine_store
 from shared.db import Connection
 from tests.blocking import blocked, is_waiting_for_a_lock
 from tests.in_process import Ingesting, ingesting
@@ -244,6 +246,15 @@ async def test_retries_at_once_store_it_once(ingest: Ingesting, database_url: st
     assert len({result.event_id for result in [*tried, *came]}) == 1
     assert not (await listed(ingest)).quarantined_events
     await check_ledger(connection, {"acme": 1})
+
+
+async def test_a_client_that_freezes_holds_nobody_up_for_long(ingest: Ingesting, connection: Connection) -> None:
+    [aside] = await send(ingest.stub, "acme", [incoming(padoca(), "padoca")])
+    its_id = uuid.UUID(aside.quarantine_id)
+    async with connection.transaction():
+        assert await quarantine_store.hold(connection, "acme", [its_id, uuid.UUID(int=1)]) == {its_id}
+        assert await connection.fetchval("SHOW idle_in_transaction_session_timeout") == "10s"
+    assert await connection.fetchval("SHOW idle_in_transaction_session_timeout") == "0"
 
 
 async def test_a_topic_that_no_mapping_read_is_there_when_one_does(ingest: Ingesting, connection: Connection) -> None:

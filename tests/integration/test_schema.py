@@ -5,14 +5,17 @@ import enum
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
 from services.export.filters import Status
 from services.ingest import store
+from shared import migrate as module
 from shared.db import Connection
 from shared.errors import OperatorError
 from shared.migrate import PARTITIONS_AHEAD, check_migrated, migrate, migrations
 from tests.integration.conftest import Databases
 from tests.schema_dump import dump, schema_file
+from tests.waiting import eventually
 
 
 async def test_the_schema_file_is_what_the_migrations_make(databases: Databases, database_url: str) -> None:
@@ -31,17 +34,60 @@ async def test_two_that_migrate_at_once_wait_for_each_other(empty_database_url: 
     assert sorted(map(len, applied)) == [0, 0, 0, len(migrations())]
 
 
+async def test_another_that_migrates_is_waited_for_longer_than_a_table(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOCK_TIMEOUT", "100ms")
+    other = await asyncpg.connect(empty_database_url)
+    try:
+        await other.execute("SELECT pg_advisory_lock($1)", module._LOCK)
+        waiting = asyncio.ensure_future(migrate(empty_database_url))
+
+        async def has_waited() -> bool:
+            return waiting.done() or await other.fetchval(
+                "SELECT count(*) = 1 FROM pg_stat_activity"
+                " WHERE datname = current_database() AND wait_event = 'advisory'"
+                " AND clock_timestamp() - query_start > interval '200 ms'"
+            )
+
+        await eventually(has_waited, what="it waits")
+        await other.execute("SELECT pg_advisory_unlock_all()")
+        assert len(await waiting) == len(migrations())
+    finally:
+        await other.close()
+
+
+async def test_a_wait_that_takes_too_long_is_one_sentence(
+    database_url: str, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOCK_TIMEOUT", "50ms")
+    async with connection.transaction():
+        await connection.execute("LOCK hookline.schema_migrations")
+        with pytest.raises(OperatorError, match=r"^Another session .* more than 50ms; try again later\.$"):
+            await migrate(database_url)
+    monkeypatch.setattr(module, "PATIENCE", "50ms")
+    await connection.execute("SELECT pg_advisory_lock($1)", module._LOCK)
+    with pytest.raises(OperatorError, match=r"another process that migrates, took longer than 50ms\.$"):
+        await migrate(database_url)
+
+
 async def test_a_migration_that_has_changed_since_is_refused(database_url: str, connection: Connection) -> None:
     await connection.execute("UPDATE hookline.schema_migrations SET sha256 = 'another' WHERE version = 1")
     with pytest.raises(OperatorError, match=r"^Migration 1 is not the one"):
         await migrate(database_url)
 
 
-async def test_a_newer_database_is_not_migrated_but_may_be_used(database_url: str, connection: Connection) -> None:
+async def test_a_newer_database_is_left_as_it_is_and_may_be_used(database_url: str, connection: Connection) -> None:
     await connection.execute("INSERT INTO hookline.schema_migrations (version, name, sha256) VALUES (9999, 'new', '')")
-    with pytest.raises(OperatorError, match=r"migration 9999, made by a newer Hookline"):
-        await migrate(database_url)
+    with capture_logs() as logged:
+        assert await migrate(database_url) == []
+    newest = migrations()[-1].version
+    expected = {"event": "database_ahead", "log_level": "warning", "migration": 9999, "newest_known": newest}
+    assert expected in logged
     await check_migrated(connection)
+    await connection.execute("DELETE FROM hookline.schema_migrations WHERE version = $1", newest)
+    with pytest.raises(OperatorError, match=rf"^The database has migration 9999, .* and lacks {newest}\.$"):
+        await migrate(database_url)
 
 
 async def test_a_database_that_is_behind_is_refused(empty_database_url: str, connection: Connection) -> None:

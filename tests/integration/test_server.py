@@ -2,14 +2,20 @@
 
 import asyncio
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from prometheus_client import REGISTRY
 
+from hookline.export.v1.event_query_service_pb2 import WatchEventsRequest
+from hookline.export.v1.event_query_service_pb2_grpc import EventQueryServiceStub
 from hookline.ingest.v1 import ingest_service_pb2 as pb
 from services.suite.ports import free_address
+from shared import server
 from shared.db import Connection
 from shared.errors import OperatorError
 from tests.blocking import blocked, is_waiting_for_a_lock
@@ -17,6 +23,7 @@ from tests.in_process import Exporting, Ingesting, exporting, ingesting
 from tests.ledger import check_ledger
 from tests.refusals import refused
 from tests.samples import grapfy, incoming, outcomes, send
+from tests.scraping import scraped
 from tests.waiting import eventually
 
 INGEST = "hookline.ingest.v1.IngestService"
@@ -64,11 +71,7 @@ async def test_metrics_count_the_calls(database_url: str) -> None:
     address = free_address()
     async with ingesting(database_url, metrics_address=address) as ingest:
         await send(ingest.stub, "acme", [grapfy()])
-        reader, writer = await asyncio.open_connection(*address.split(":"))
-        writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
-        text = (await reader.read()).decode()
-        writer.close()
-        await writer.wait_closed()
+        text = await scraped(address)
     assert re.search(rf'hookline_grpc_calls_total{{code="OK",method="{INGEST}/IngestEvents"}} [1-9]', text)
     assert "acme" not in text
 
@@ -126,3 +129,64 @@ async def test_an_event_by_itself_is_answered_like_one_in_a_batch(ingest: Ingest
     for payload, expected in ((grapfy(), "ACCEPTED"), (grapfy(), "DUPLICATE"), (b"", "REJECTED PAYLOAD_EMPTY")):
         request = pb.IngestEventRequest(company_id="acme", event=incoming(payload))
         assert outcomes([(await ingest.stub.IngestEvent(request)).result]) == [expected]
+
+
+@asynccontextmanager
+async def relayed(address: str) -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """A way to the server that goes dead, with its connections open at both ends, once the event is set."""
+    dead, tasks, writers = asyncio.Event(), set[asyncio.Task[None]](), set[asyncio.StreamWriter]()
+
+    async def passes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                if dead.is_set():
+                    # Nothing more comes through, and nobody is told.
+                    await asyncio.Event().wait()
+                writer.write(data)
+        writer.transport.abort()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection(*address.rsplit(":", 1))
+        writers.update((writer, back))
+        tasks.update(asyncio.create_task(one) for one in (passes(reader, back), passes(there, writer)))
+
+    relay = await asyncio.start_server(connected, "127.0.0.1")
+    try:
+        host, port = relay.sockets[0].getsockname()
+        yield f"{host}:{port}", dead
+    finally:
+        relay.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for writer in writers:
+            writer.transport.abort()
+
+
+async def test_streams_of_callers_who_vanish_are_ended_and_quiet_ones_stay(
+    ingest: Ingesting, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "KEEPALIVE_SECONDS", 0.2)
+    monkeypatch.setattr(server, "KEEPALIVE_TIMEOUT_SECONDS", 0.5)
+
+    def running() -> float:
+        method = "hookline.export.v1.EventQueryService/WatchEvents"
+        return REGISTRY.get_sample_value("hookline_grpc_calls_running", {"method": method}) or 0
+
+    assert running() == 0
+    request = WatchEventsRequest(company_id="acme", after_sequence=-1)
+    async with (
+        exporting(database_url) as export,
+        relayed(export.address) as (address, dead),
+        grpc.aio.insecure_channel(address) as channel,
+    ):
+        await send(ingest.stub, "acme", [grapfy(1)])
+        quiet = aiter(export.query.WatchEvents(request))
+        vanishing = aiter(EventQueryServiceStub(channel).WatchEvents(request))
+        for one in (quiet, vanishing):
+            assert (await anext(one)).last_sequence == 1
+        assert running() == 2
+        dead.set()
+        await eventually(lambda: running() == 1, what="the one that is gone is ended")
+        await send(ingest.stub, "acme", [grapfy(2)])
+        assert (await anext(quiet)).last_sequence == 2

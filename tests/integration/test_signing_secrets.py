@@ -1,15 +1,19 @@
 """Signing secrets: put, changed, listed and removed, and never shown."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
 import grpc
 import pytest
+from cryptography.fernet import Fernet
 
 from hookline.ingest.v1 import endpoint_service_pb2 as pb
 from hookline.ingest.v1 import ingest_service_pb2 as ingest_pb
+from services.__main__ import main
 from shared.db import Connection
 from shared.vault import Vault
+from tests.alert_happenings import make_source, make_webhook
 from tests.in_process import SECRET_KEY, Ingesting, ingesting
 from tests.padoca import TOKEN_IN_BODY, padoca, put
 from tests.refusals import refused
@@ -134,6 +138,40 @@ async def test_a_secret_of_another_key_lets_nothing_in(database_url: str, connec
         assert outcomes(await send(now.stub, "acme", [event])) == ["ACCEPTED"]
         await put_secret(now, "two")
         assert await good(now, "one", "two") == ["two"]
+
+
+async def test_the_secret_key_is_changed_in_steps(
+    database_url: str, connection: Connection, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new = Fernet.generate_key().decode()
+    both = f"{new},{SECRET_KEY}"
+    async with ingesting(database_url) as before:
+        await put(before, TOKEN_IN_BODY, secrets='secrets = ["token"]')
+        await put_secret(before, "zero")
+        await put_secret(before, "one", keep_old=timedelta(hours=1))
+    await make_source(connection)
+    await connection.execute("UPDATE hookline.sources SET credential = $1", Vault(SECRET_KEY).encrypt("token"))
+    await make_webhook(connection)
+    async with ingesting(database_url, secret_key=both) as during:
+        assert await good(during, "zero", "one", "two") == ["zero", "one"]
+    monkeypatch.setenv("HOOKLINE_DATABASE_URL", database_url)
+    monkeypatch.setenv("HOOKLINE_SECRET_KEY", both)
+    assert await asyncio.to_thread(main, ["reseal"]) == 0
+    assert capsys.readouterr().out.endswith("Secrets encrypted with the first key: 4.\n")
+    async with ingesting(database_url, secret_key=new) as after:
+        assert await good(after, "zero", "one", "two") == ["zero", "one"]
+    rows = await connection.fetch(
+        "SELECT credential FROM hookline.sources UNION ALL SELECT secret FROM hookline.alert_channels"
+    )
+    assert len([Vault(new).decrypt(row["credential"]) for row in rows]) == 2
+    # One whose key is lost is named, and in nobody's way.
+    await connection.execute("UPDATE hookline.signing_secrets SET old_secret = 'lost'")
+    assert await asyncio.to_thread(main, ["reseal"]) == 1
+    said = capsys.readouterr()
+    assert said.err == (
+        f"No key of HOOKLINE_SECRET_KEY opens signing_secrets.old_secret of acme, {SOURCE}; it stays as it is.\n"
+    )
+    assert said.out.endswith("Secrets encrypted with the first key: 3.\n")
 
 
 async def test_pages_list_them_by_source(ingest: Ingesting) -> None:

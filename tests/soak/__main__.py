@@ -24,7 +24,7 @@ from tests.soak.episodes import Episode
 # Of one episode, where there are other kinds, too.
 FUZZ_BODIES = 5000
 PULLED_EVENTS = 20_000
-CROWD_SECONDS = 10
+CROWD_SECONDS = 60
 REDIS_AWAY_SECONDS = 60
 SYNC_KILLS = 12
 """Of one episode, where so many are asked for: each of what may be killed as often as the others."""

@@ -161,9 +161,11 @@ class Breaks:
 
 @dataclass(frozen=True)
 class Crowd:
-    """Many exports at a time, most of which nobody reads, and lists beside them."""
+    """Many exports at a time, some of which nobody reads, and lists beside them."""
 
     seconds: float = 60
+    stalled: int = 10
+    live: int = 50
 
     def run(self, folder: Path, seed: str) -> Happened:
         return asyncio.run(self._run(folder))
@@ -171,8 +173,14 @@ class Crowd:
     async def _run(self, folder: Path) -> Happened:
         async with _ingesting(folder) as (url, ingest, connection):
             await fill(ingest.stub)
-            listed, exports = await check_crowd(ingest.stub, connection, url, seconds=self.seconds)
-        return Happened(f"exports: {exports} whole ones beside stalled ones in {self.seconds:g} s, and {listed} lists")
+            crowded = await check_crowd(
+                ingest.stub, connection, url, folder, stalled=self.stalled, live=self.live, seconds=self.seconds
+            )
+        return Happened(
+            f"exports: {crowded.exports} whole ones of {self.live} callers beside {self.stalled} that stalled, in"
+            f" {self.seconds:g} s or more, and {crowded.lists} lists, all but one of a hundred within"
+            f" {crowded.beside * 1000:.0f} ms; alone {crowded.alone * 1000:.0f} ms"
+        )
 
 
 @asynccontextmanager
