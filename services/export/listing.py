@@ -8,11 +8,12 @@ from services.export import search, search_store, store
 from services.export.event_store import Event
 from services.export.filters import Filter
 from services.export.store import Span
-from services.export.walking import MAX_INDEXED, Gathered, part
+from services.export.walking import Gathered, part
 from shared.db import Connection
 
-# Events of the log that one call looks through.
+# Events that one call looks through: along the log itself, and along an index that leads to some that match.
 MAX_SPAN = 20_000
+MAX_INDEXED = 2_000
 # Events that occurred in a time, where it is gone on among them: of more, each call finds some along the log.
 MAX_OCCURRED = 3_000
 MAX_PAYLOAD_BYTES = 8 * 1024 * 1024
@@ -49,7 +50,7 @@ async def read_page(
     if which.is_search:
         await search.gather(gathered)
     elif which.is_indexed:
-        await gathered.follow()
+        await gathered.follow(MAX_INDEXED)
     else:
         await gathered.walk(max(MAX_SPAN, page_size))
     if which.has_occurred and not gathered.is_done:

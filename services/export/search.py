@@ -19,8 +19,8 @@ BUCKET_BITS = 16
 """The indexes' buckets: sequence >> 16."""
 FIRST = 1_000
 """Events that are looked through to learn how common the terms are."""
-MAX_WALK = 6_000
-"""Events that may be looked through to fill the page."""
+MAX_WALK, MAX_INDEXED = 6_000, 1_000
+"""Events that may be looked through to fill the page, along the log or along the index on types or sources."""
 SECONDS = 0.004
 """How long the server may ask the indexes in one call. It asks for one bucket in any case: each call gets on."""
 # Buckets that are asked for together: few at first, which may well fill the page.
@@ -48,7 +48,7 @@ async def gather(gathered: Gathered) -> None:
     if terms != Terms():
         await _gather_found(gathered, terms)
     elif gathered.which.is_indexed:
-        await gathered.follow()
+        await gathered.follow(MAX_INDEXED)
     else:
         await gathered.walk(MAX_WALK)
 

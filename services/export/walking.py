@@ -9,9 +9,6 @@ from services.export.search_store import Found
 from services.export.store import Span
 from shared.db import Connection
 
-MAX_INDEXED = 2_000
-"""Events that one call looks through along an index that leads to some that match."""
-
 
 class Gathered:
     """What a page has so far, and what of the log is left to look at. Events are in the order of the walk.
@@ -66,9 +63,9 @@ class Gathered:
         )
         self._add(found, span)
 
-    async def follow(self) -> None:
-        """Goes along the index on types, or that on sources, past the next of those that it leads to."""
-        most = self.room if self.which.is_index_alone else max(MAX_INDEXED, self.room)
+    async def follow(self, events: int) -> None:
+        """Goes along the index on types, or that on sources, past the next `events` that it leads to."""
+        most = self.room if self.which.is_index_alone else max(events, self.room)
         found = await search_store.find_indexed(
             self.connection, self.company_id, self.left, self.which, self.down, most
         )

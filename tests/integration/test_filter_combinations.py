@@ -13,7 +13,7 @@ from hookline.events.v1 import events_pb2
 from hookline.events.v1.events_pb2 import Event, EventFilter
 from hookline.export.v1 import event_query_service_pb2 as pb
 from hookline.ingest.v1.ingest_service_pb2 import MarkEventsRequest
-from services.export import listing, search, summaries, walking
+from services.export import listing, search, summaries
 from tests.exports import NDJSON, exact, exported
 from tests.in_process import Exporting, Ingesting
 from tests.samples import grapfy, incoming, send
@@ -49,7 +49,8 @@ def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
         (search, "MAX_LOOKS", 20),
         (listing, "MAX_SPAN", 25),
         (listing, "MAX_OCCURRED", 15),
-        (walking, "MAX_INDEXED", 10),
+        (listing, "MAX_INDEXED", 10),
+        (search, "MAX_INDEXED", 10),
         (summaries, "SPAN", 30),
     ):
         monkeypatch.setattr(module, name, most)

@@ -11,7 +11,7 @@ import pytest
 
 from hookline.events.v1.events_pb2 import EVENT_ORDER_OLDEST_FIRST, EventFilter
 from hookline.export.v1 import event_query_service_pb2 as pb
-from services.export import listing, search, walking
+from services.export import listing, search
 from shared.db import Connection
 from tests.exports import NDJSON, exported
 from tests.in_process import Exporting, Ingesting
@@ -61,7 +61,8 @@ def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "MAX_LOOK", 50)
     monkeypatch.setattr(search, "MAX_LOOKS", 120)
     monkeypatch.setattr(listing, "MAX_SPAN", 700)
-    monkeypatch.setattr(walking, "MAX_INDEXED", 90)
+    monkeypatch.setattr(listing, "MAX_INDEXED", 90)
+    monkeypatch.setattr(search, "MAX_INDEXED", 90)
 
 
 async def spread(connection: Connection) -> None:
