@@ -21,7 +21,7 @@ from tests.samples import grapfy, incoming, send
 NAMES = ["Marina Silva", "Mário da Silva-Souza", "JOÃO LIMA", "Bia", "Ana Maria Braga", "ana.lima@x", None]
 PRODUCTS = ["Curso de Violão", "E-book «Pão»", "Silva & Cia", None]
 EVENTS = 3_000
-APART = 100
+APART = 50
 
 
 def made(number: int) -> dict[str, Any]:
@@ -210,7 +210,7 @@ async def test_pages_together_are_what_a_plain_look_gives(
         expected = [
             (number + 1) * apart for number, event in enumerate(stored) if matches({**event, "odd": number % 2 == 1})
         ]
-        for page_size in (7, 100):
+        for page_size in (7, 100) if apart == 1 else (100,):
             newest_first = await pages(export, which, page_size=page_size)
             assert all(len(page) <= page_size for page in newest_first), name
             assert [one for page in newest_first for one in page] == expected[::-1], name
