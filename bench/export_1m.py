@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from hookline.export.v1.export_service_pb2_grpc import ExportServiceAsyncStub
 
 TEN_MILLION = 10_000_000
-FIRST_CHUNKS = 100
+FIRST_CHUNKS = 60
 SLOW_BYTES_PER_SECOND = 1_000_000
-SLOW_SECONDS = 40
+SLOW_SECONDS = 30
 SLOW_SECONDS_FULL = 120
 _MIB = 1024 * 1024
 _FORMATS = {"CSV": ExportFormat.EXPORT_FORMAT_CSV, "JSON": ExportFormat.EXPORT_FORMAT_JSON}

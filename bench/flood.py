@@ -4,6 +4,7 @@ A process of its own. With a line on its standard input it begins to call at tha
 next it stops, and prints how many calls it made and how many of them were refused, as JSON; and so on until the end."""
 
 import asyncio
+import os
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -30,6 +31,8 @@ class Made(msgspec.Struct, frozen=True):
 
 
 async def main(address: str, company: str, per_second: str) -> None:
+    # It stands for a caller of another machine's: what making the calls costs is not to be the server's.
+    os.nice(19)
     lines = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     payloads = grapfy_payloads(_PAYLOADS)

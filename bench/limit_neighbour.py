@@ -24,7 +24,7 @@ TIMES = 20
 CALM_PER_SECOND = 100
 # Short turns: what else goes on on the machine meets both alike.
 CALLS = 100
-ROUNDS = 25
+ROUNDS = 15
 _FLOOD, _CALM = "flood", "calm"
 
 

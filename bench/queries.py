@@ -25,7 +25,7 @@ from shared.settings import Settings
 FEWER = 100_000
 TEN_MILLION = 10_000_000
 # Of each kind: as many calls, in as long runs of pages as are needed.
-CALLS = 100
+CALLS = 50
 PAGES = 10
 _GOAL = AtMost(10, "ms", ratio=1.5)
 

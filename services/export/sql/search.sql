@@ -65,7 +65,7 @@ WITH looked_through AS MATERIALIZED (
     FROM (VALUES ('customer', :customer::text), ('text', :text::text)) AS t (field, typed)
     CROSS JOIN LATERAL unnest(to_tsvector('simple', t.typed)) AS l
 ), terms AS (
-    SELECT field, is_begun, min(lexeme) AS lexeme,
+    SELECT field, is_begun, (array_agg(lexeme ORDER BY length(lexeme) DESC))[1] AS lexeme,
            (string_agg('''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || '''', ' & ')
             || CASE WHEN is_begun THEN ':*' ELSE '' END)::tsquery AS words
     FROM lexemes
