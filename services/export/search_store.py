@@ -1,13 +1,13 @@
 """Where the events lie that an index leads to: by payload and words, by type, source, id, and time."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from services.export.filters import Filter
-from services.export.statements import ordered, sql
+from services.export.statements import fetch_ordered, sql
 from services.export.store import Span
 from shared.db import Connection
 
@@ -99,8 +99,7 @@ async def find_terms(
         "max_rows": limit,
         "seconds": seconds,
     }
-    query = ordered(sql.texts["find_terms"], newest_first)
-    rows = await connection.fetch(query, *sql.arguments("find_terms", parameters))
+    rows = await fetch_ordered(connection, "find_terms", newest_first, parameters)
     # That rows come in the list's order is so, and promised by nobody: what comes out of turn counts as not asked for.
     asked = [row for row, bucket in zip(rows, buckets, strict=False) if row["bucket"] == bucket]
     return FoundTerms(
@@ -119,9 +118,8 @@ async def find_occurred(
         "occurred_end": which.occurred_end,
         "max_rows": limit + 1,
     }
-    query = ordered(sql.texts["find_occurred"], newest_first)
-    rows = await connection.fetch(query, *sql.arguments("find_occurred", parameters))
-    return [Found(row["sequence"], row["received_time"]) for row in rows] if len(rows) <= limit else None
+    rows = await fetch_ordered(connection, "find_occurred", newest_first, parameters)
+    return _found(rows) if len(rows) <= limit else None
 
 
 async def find_indexed(
@@ -148,6 +146,8 @@ async def _find(
     **parameters: Any,
 ) -> list[Found]:
     parameters |= {"company_id": company_id, "after": span.after, "upto": span.upto, "max_rows": limit}
-    query = ordered(sql.texts[statement], newest_first)
-    rows = await connection.fetch(query, *sql.arguments(statement, parameters))
+    return _found(await fetch_ordered(connection, statement, newest_first, parameters))
+
+
+def _found(rows: Iterable[Mapping[str, Any]]) -> list[Found]:
     return [Found(row["sequence"], row["received_time"]) for row in rows]

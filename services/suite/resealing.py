@@ -20,9 +20,8 @@ async def reseal(connection: db.Connection, vault: Vault) -> tuple[int, list[str
     unreadable = []
     async with connection.transaction():
         for table, key, column in _SEALED:
-            # Names of ours, none of them anybody's input.
             rows = await connection.fetch(
-                f"SELECT company_id, {key} AS key, {column} AS sealed FROM hookline.{table}"  # noqa: S608
+                f"SELECT company_id, {key} AS key, {column} AS sealed FROM hookline.{table}"  # noqa: S608 - names of ours
                 f" WHERE {column} IS NOT NULL ORDER BY company_id, {key} FOR UPDATE"
             )
             for row in rows:
@@ -32,7 +31,7 @@ async def reseal(connection: db.Connection, vault: Vault) -> tuple[int, list[str
                     unreadable.append(f"{table}.{column} of {row['company_id']}, {row['key']}")
                     continue
                 await connection.execute(
-                    f"UPDATE hookline.{table} SET {column} = $3 WHERE company_id = $1 AND {key} = $2",  # noqa: S608
+                    f"UPDATE hookline.{table} SET {column} = $3 WHERE company_id = $1 AND {key} = $2",  # noqa: S608 - names of ours
                     row["company_id"],
                     row["key"],
                     sealed,

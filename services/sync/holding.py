@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from services.sync import attempt_store, metrics, reaper_store
@@ -68,19 +68,8 @@ class Hold:
         known_until = self.claim.lease_until
         while True:
             await asyncio.sleep(min(LOOK_SECONDS, self._lease / 3))
-            asked, retries, lines = time.monotonic(), self.retries, self.lines.take()
-            held = await _to_its_end(
-                self.while_held(
-                    lambda connection: attempt_store.extend_lease(
-                        connection,
-                        self.claim,
-                        known_until,  # noqa: B023  # called at once
-                        timedelta(seconds=self._lease),
-                        retries,  # noqa: B023  # called at once
-                        lines,  # noqa: B023  # called at once
-                    )
-                )
-            )
+            asked = time.monotonic()
+            held = await _to_its_end(self._extend(known_until))
             if held is None:
                 raise Fenced
             if held.cancel_requested:
@@ -89,6 +78,14 @@ class Hold:
             # Whoever has stored nothing yet would be at the same place in the next turn.
             if self.stored_a_page and time.monotonic() >= self._turn_until and not await self._is_before_others():
                 raise Replaced
+
+    async def _extend(self, known_until: datetime) -> attempt_store.Held | None:
+        retries, lines = self.retries, self.lines.take()
+        return await self.while_held(
+            lambda connection: attempt_store.extend_lease(
+                connection, self.claim, known_until, timedelta(seconds=self._lease), retries, lines
+            )
+        )
 
     async def _is_before_others(self) -> bool:
         return await self.while_held(

@@ -149,12 +149,12 @@ def matches(event: Event, which: EventFilter) -> bool:
         and (not which.platforms or event.platform in which.platforms)
         and (not which.statuses or event.status in which.statuses)
         and all(
-            not which.HasField(f"{kind}_start_time")  # type: ignore[arg-type]
+            not which.HasField(f"{kind}_start_time")  # type: ignore[arg-type]  # put together
             or getattr(event, f"{kind}_time").ToNanoseconds() >= getattr(which, f"{kind}_start_time").ToNanoseconds()
             for kind in ("occurred", "received")
         )
         and all(
-            not which.HasField(f"{kind}_end_time")  # type: ignore[arg-type]
+            not which.HasField(f"{kind}_end_time")  # type: ignore[arg-type]  # put together
             or getattr(event, f"{kind}_time").ToNanoseconds() < getattr(which, f"{kind}_end_time").ToNanoseconds()
             for kind in ("occurred", "received")
         )
